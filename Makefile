@@ -1,0 +1,27 @@
+# The three commands of the README, and what CI calls. `make install` makes .venv; everything else uses it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: install demo test format bench-quick clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip==26.1
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,report,demo]' --group dev
+	touch $@
+
+demo: install
+	$(BIN)/headrace demo
+
+test: install
+	$(BIN)/python -m tests.gate
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

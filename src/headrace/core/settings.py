@@ -31,16 +31,25 @@ class DataSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     timezone: str = "UTC"
     """The zone of times that carry no offset (an IANA name)."""
+    ties: Literal["hash", "file"] = "hash"
+    """The order of a user's events of one moment: by a keyed hash, which favours nobody, or as the source has them, for
+    comparison with papers only."""
     min_user_events: Annotated[int, Meta(ge=0)] = 0
     """Leave out users with fewer events than this, again and again until none is left (k-core); 0 is off."""
     min_item_events: Annotated[int, Meta(ge=0)] = 0
     """Likewise for items."""
-    bot_visits_per_hour: Count = 600
+    bot_visits_per_hour: Count = 1200
     """Mark a user as a bot who is seen at more distinct seconds than this within one hour."""
     max_future_hours: Positive = 24.0
     """An event further in the future than this has an impossible time."""
+    rating_low: float | None = None
+    """The lowest rating of the scale; ratings off it are dropped. None, with `rating_high`: read off the data."""
+    rating_high: float | None = None
+    """The highest rating of the scale."""
+    rating_step: Positive | None = None
+    """The step between ratings of a declared scale; None takes any number between the bounds."""
     partition_rows: Count = 8_000_000
-    """Cut a larger table by a hash of the user into parts of about this many rows, so that it need not fit in memory."""
+    """Cut a larger table by a hash of the user into parts of about this many rows; it need not fit in memory."""
 
 
 class ContentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -73,6 +82,9 @@ class TrainingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """Share of a step's items whose id is dropped as a whole, so that content alone must place them."""
     unknown_time: Share = 0.2
     """Share of places where the time of the request is hidden."""
+    threads: Count | None = None
+    """Threads that compute; None times one and all cores against each other where the length is given in minutes,
+    since on a machine that is busy (a service beside it) one is often faster."""
     checkpoint_minutes: Positive = 2.0
 
 

@@ -5,7 +5,7 @@ Shapes: N events, U users, V items. Item 0 and user 0 do not exist (0 is padding
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -29,6 +29,7 @@ class EventLog:
         times: (N,) microseconds since 1970, UTC; ascending within a user.
         n_users: U.
         n_items: V.
+        has_times: false where `times` are only places in each user's order, which say nothing between users.
     """
 
     users: Ints
@@ -38,6 +39,7 @@ class EventLog:
     times: Longs
     n_users: int
     n_items: int
+    has_times: bool = True
 
     def __len__(self) -> int:
         return len(self.items)
@@ -56,7 +58,24 @@ class EventLog:
             self.times[keep],
             self.n_users,
             self.n_items,
+            self.has_times,
         )
+
+
+def in_file_order(log: EventLog) -> EventLog:
+    """Return the log with ties of one user pulled apart by a microsecond each, so that file order is time order.
+
+    For datasets prepared with `--ties file`: each event becomes a moment of its own.
+    """
+    offsets = log.offsets()
+    place = np.arange(len(log)) - offsets[log.users]
+    # t_i = max(t_i, t_(i-1) + 1) within a user, as a running maximum of t_i - i.
+    slack = log.times - place
+    spread = np.empty_like(slack)
+    for user in np.unique(log.users).tolist():
+        part = slice(offsets[user], offsets[user + 1])
+        spread[part] = np.maximum.accumulate(slack[part])
+    return replace(log, times=spread + place)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,101 @@
+"""Times in every usual spelling."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.core.errors import DataError, SettingsError
+from headrace.data.times import TimeFormat, detect_times, microseconds, parse_time
+
+MOMENT = 1_592_337_718  # 2020-06-16T20:01:58Z
+
+
+def read(values: list[object], zone: str = "UTC") -> list[int | None]:
+    column = pl.Series("time", values)
+    how = detect_times(column.to_frame().lazy(), "test", zone)
+    return microseconds(column, how).to_list()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        MOMENT,
+        str(MOMENT),
+        "1592337718.0",
+        float(MOMENT),
+        MOMENT * 1_000,
+        str(MOMENT * 1_000_000),
+        "2020-06-16T20:01:58Z",
+        "2020-06-16 20:01:58",
+        "2020-06-16T22:01:58+02:00",
+        "2020-06-16T22:01:58.000+0200",
+        "2020-06-16t20:01:58.000000z",
+        "2020-06-16T15:01:58-05",
+        datetime(2020, 6, 16, 20, 1, 58, tzinfo=UTC),
+        datetime(2020, 6, 16, 20, 1, 58),
+    ],
+)
+def test_one_moment_in_every_spelling(value: object) -> None:
+    assert read([value]) == [MOMENT * 1_000_000]
+
+
+def test_a_date_alone_is_its_midnight() -> None:
+    assert read(["2020-06-16"]) == [1_592_265_600_000_000]
+
+
+def test_a_time_without_offset_is_of_the_zone() -> None:
+    assert read(["2020-06-16 22:01:58"], "Europe/Berlin") == [MOMENT * 1_000_000]
+    assert read(["2020-06-16T20:01:58Z"], "Europe/Berlin") == [MOMENT * 1_000_000]
+
+
+def test_a_local_time_that_the_clock_skips_cannot_be_read() -> None:
+    assert read(["2020-03-29 02:30:00", "2020-03-29 03:30:00"], "Europe/Berlin")[0] is None
+
+
+def test_an_unreadable_time_is_null_and_costs_no_other() -> None:
+    assert read(["2020-06-16T20:01:58Z", "soon", None, "2020-13-01"]) == [MOMENT * 1_000_000, None, None, None]
+    assert read([str(MOMENT), "soon", "", "nan"]) == [MOMENT * 1_000_000, None, None, None]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[MOMENT, MOMENT * 1_000], [str(MOMENT), "2020-06-16"], ["12", "2020-06-16"], [MOMENT * 1_000, MOMENT * 10**6]],
+)
+def test_mixed_units_are_refused_with_an_example_of_each(values: list[object]) -> None:
+    with pytest.raises(DataError, match="must have one unit") as caught:
+        read(values)
+    assert str(values[1]) in str(caught.value)
+
+
+def test_small_numbers_are_of_the_unit_of_the_others() -> None:
+    assert read([5, MOMENT * 1_000]) == [5_000, MOMENT * 1_000_000]
+    assert read([1, 2, 3]) == [1_000_000, 2_000_000, 3_000_000]
+    assert read(["-1", str(MOMENT)]) == [-1_000_000, MOMENT * 1_000_000]
+
+
+def test_numbers_beyond_every_unit_do_not_overflow() -> None:
+    assert read([MOMENT, 2**62]) == [MOMENT * 1_000_000, None]
+
+
+def test_a_column_of_nothing_has_no_times() -> None:
+    column = pl.Series("time", [None, None], dtype=pl.String)
+    assert detect_times(column.to_frame().lazy(), "test", "UTC") == TimeFormat("none", "UTC")
+
+
+def test_an_unknown_zone_is_a_settings_error() -> None:
+    with pytest.raises(SettingsError, match="IANA"):
+        read([MOMENT], "Mars/Olympus")
+
+
+@settings(deadline=None)
+@given(st.datetimes(datetime(1975, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)))
+def test_a_column_and_a_single_time_are_read_alike(moment: datetime) -> None:
+    exact = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // (datetime.resolution)
+    text = moment.isoformat()
+    assert parse_time(text) == exact == read([text])[0]
+    assert parse_time(exact // 10**6) == exact // 10**6 * 10**6 == read([exact // 10**6])[0]

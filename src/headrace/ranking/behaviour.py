@@ -1,0 +1,67 @@
+"""All that is counted of what people do, updated together: transitions, popularity and event types.
+
+A pure function of the histories in canonical order: late, repeated and erased events leave the same integers as one
+pass over the final store.
+"""
+
+from __future__ import annotations
+
+from headrace.data.log import EventLog, History
+from headrace.ranking.count_rows import Arrays
+from headrace.ranking.popularity import Popularity, TypeCounts
+from headrace.ranking.transitions import TransitionCounts, differing
+
+
+class Behaviour:
+    """The fast clock: each event changes it within microseconds."""
+
+    def __init__(self, window: int = 20) -> None:
+        self.transitions = TransitionCounts(window)
+        self.popularity = Popularity()
+        self.types = TypeCounts()
+
+    def add_log(self, log: EventLog) -> None:
+        """Add the whole histories of users who were not counted before."""
+        self.transitions.add_log(log)
+        self.popularity.add(log.items, log.times)
+        self.types.add(log.items, log.types)
+
+    def change(self, before: History, after: History, *, first: int = 0) -> None:
+        """Replace one user's history by another.
+
+        Args:
+            before: what was counted; empty for a new user. Nothing changes if it equals `after` (a retry).
+            after: what holds now; empty for a user who is forgotten. Both may be slices, as described at
+                `TransitionCounts.change`.
+            first: events before this place are known to be the same in both; saves comparing a long history.
+        """
+        start, old_end, new_end = differing(before, after, first)
+        if start == old_end == new_end:
+            return
+        self.transitions.change(before, after, first=start)
+        self.popularity.add(before.items[start:old_end], before.times[start:old_end], sign=-1)
+        self.popularity.add(after.items[start:new_end], after.times[start:new_end])
+        self.types.add(before.items[start:old_end], before.types[start:old_end], sign=-1)
+        self.types.add(after.items[start:new_end], after.types[start:new_end])
+
+    def state(self) -> Arrays:
+        """Return everything as named arrays, copies, for safetensors; the event log cannot be read from them."""
+        parts = {
+            "transitions": self.transitions.state(),
+            "popularity": self.popularity.state(),
+            "types": self.types.state(),
+        }
+        return {f"{name}.{key}": array for name, part in parts.items() for key, array in part.items()}
+
+    @classmethod
+    def from_state(cls, state: Arrays) -> Behaviour:
+        """Make it again from `state()`; the arrays are copied."""
+        behaviour = cls()
+        behaviour.transitions = TransitionCounts.from_state(_part(state, "transitions"))
+        behaviour.popularity = Popularity.from_state(_part(state, "popularity"))
+        behaviour.types = TypeCounts.from_state(_part(state, "types"))
+        return behaviour
+
+
+def _part(state: Arrays, name: str) -> Arrays:
+    return {key.removeprefix(f"{name}."): array for key, array in state.items() if key.startswith(f"{name}.")}

@@ -1,0 +1,185 @@
+"""Fit the weights of the blend to what people did next, between the cuts.
+
+The caller goes through the questions in time order: it collects a question with the counts as they stand before its
+target, then counts the target. What is kept is small, so that the search looks at thousands of questions many times.
+Shapes: S samples, P parts (`sources.PARTS`), n candidates of a sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from headrace.core.formats import Blend, FirstBlend
+from headrace.core.types import Seen
+from headrace.data.log import Floats, Ints, Longs
+from headrace.ranking.compiled import compiled
+from headrace.ranking.requests import Request
+from headrace.ranking.rules import Rules
+from headrace.ranking.scorer import SEEN_SHARE, weights_of
+from headrace.ranking.sources import PARTS, Sources, gather
+
+CUTOFF = 10
+"""The weights are chosen by NDCG at this many items."""
+
+_FACTORS = (0.0, 0.5, 0.8, 1.25, 2.0)
+_FRESH = (0.1, 0.3, 1.0)
+_ROUNDS = 40
+# Smaller gains are chance at a few thousand questions, and cost rounds.
+_LEAST_GAIN = 1e-5
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One question as the search sees it.
+
+    Args:
+        parts: (P, n) standardised parts of the candidates that pass the rules, by item index.
+        found: places of those targets that are among them.
+        targets: how many targets there are in all; the others are misses.
+        met: how many of the targets the user had met before.
+        first: whether the user has no history.
+    """
+
+    parts: Floats
+    found: Ints
+    targets: int
+    met: int
+    first: bool = False
+
+
+def collect(requests: Sequence[Request], targets: Sequence[Ints], *, sources: Sources, rules: Rules) -> list[Sample]:
+    """Look at questions with the counts as they stand now.
+
+    Args:
+        requests: questions, each with the history strictly before its targets. Ask with `seen="include"` to learn the
+            habit as well; `fit_blend` must get what was asked as the service will ask.
+        targets: for each, the items met next (a basket, or one), each once.
+        sources: candidates.
+        rules: what may stand on a list; distinct titles play no part in the fit.
+    """
+    samples = []
+    for request, wanted, found in zip(requests, targets, gather(requests, sources), strict=True):
+        items = found.candidates[rules.keep(request, found.candidates)]
+        parts = found.standardised(items).astype(np.float32)
+        places = np.flatnonzero(np.isin(items, wanted)).astype(np.int32)
+        samples.append(
+            Sample(
+                parts, places, len(wanted), int(np.isin(wanted, request.history.items).sum()), not len(request.history)
+            )
+        )
+    return samples
+
+
+def learned_seen(samples: Sequence[Sample]) -> Seen:
+    """Return `include` where at least `SEEN_SHARE` of the targets had been met before."""
+    targets = sum(sample.targets for sample in samples)
+    return "include" if targets and sum(sample.met for sample in samples) / targets >= SEEN_SHARE else "exclude"
+
+
+def fit_blend(samples: Sequence[Sample]) -> Blend:
+    """Return the weights with the best NDCG@10 that a pattern search finds (Hooke and Jeeves 1961, one part at a time).
+
+    Users without a history have weights of their own, fitted on their samples alone. Deterministic. On the samples
+    given it is never worse than a part alone, since it starts from the best of them.
+
+    Args:
+        samples: from `collect`; a few thousand are enough. Without any, the counts alone are returned.
+    """
+    later = _fit([sample for sample in samples if not sample.first], "counts", range(len(PARTS)))
+    usable = [PARTS.index(name) for name in FirstBlend.__struct_fields__]
+    first = _fit([sample for sample in samples if sample.first], "popularity", usable)
+    known = {PARTS[part]: first[part] for part in usable}
+    return Blend(**dict(zip(PARTS, later, strict=True)), first=FirstBlend(**known))
+
+
+def _fit(samples: Sequence[Sample], default: str, usable: Sequence[int]) -> list[float]:
+    """Return P weights, those of the parts that are not usable 0, the largest 1."""
+    stack = _stack(samples)
+    best = np.zeros(len(PARTS), np.float32)
+    best[PARTS.index(default)] = 1
+    value = _ndcg(stack, best)
+    alone = np.eye(len(PARTS), dtype=np.float32)[list(usable)]
+    for start in (*alone, alone.sum(axis=0)):
+        if (found := _ndcg(stack, start)) > value + _LEAST_GAIN:
+            best, value = start, found
+    for _ in range(_ROUNDS):
+        before = value
+        for part in usable:
+            best, value = _search_one(stack, best, value, part)
+        if value <= before + _LEAST_GAIN:
+            break
+    return [round(weight, 6) for weight in (best / best.max()).tolist()]
+
+
+def blend_ndcg(samples: Sequence[Sample], blend: Blend) -> float:
+    """Return the mean NDCG@10 over all targets of the samples, each target by itself, under a blend."""
+    halves = ((False, weights_of(blend)), (True, weights_of(blend.first)))
+    gained, targets = 0.0, 0
+    for first, weights in halves:
+        stack = _stack([sample for sample in samples if sample.first == first])
+        gained += _ndcg(stack, weights) * stack.targets
+        targets += stack.targets
+    return gained / max(1, targets)
+
+
+class _Stack(NamedTuple):
+    """All samples end to end: `parts` (sum of n, P); `bounds` (S + 1,); `found` (F,) places; `owner` (F,) sample."""
+
+    parts: Floats
+    bounds: Longs
+    found: Longs
+    owner: Longs
+    targets: int
+
+
+def _stack(samples: Sequence[Sample]) -> _Stack:
+    sizes = np.array([sample.parts.shape[1] for sample in samples], np.int64)
+    bounds = np.concatenate((np.zeros(1, np.int64), np.cumsum(sizes)))
+    none = np.zeros((len(PARTS), 0), np.float32)
+    parts = np.concatenate([none, *(sample.parts for sample in samples)], axis=1)
+    found = [sample.found + bounds[place] for place, sample in enumerate(samples)]
+    return _Stack(
+        np.ascontiguousarray(parts.T),
+        bounds,
+        np.concatenate([np.zeros(0, np.int64), *found]),
+        np.repeat(np.arange(len(samples)), [len(sample.found) for sample in samples]).astype(np.int64),
+        sum(sample.targets for sample in samples),
+    )
+
+
+def _search_one(stack: _Stack, weights: Floats, value: float, part: int) -> tuple[Floats, float]:
+    """Return the best weights, and their value, among changes of one part's weight; at least one weight stays."""
+    mean = weights[weights > 0].mean()
+    tried = [weights[part] * factor for factor in _FACTORS] if weights[part] else [mean * share for share in _FRESH]
+    best = weights
+    for weight in tried:
+        changed = weights.copy()
+        changed[part] = weight
+        if changed.any() and (found := _ndcg(stack, changed)) > value + _LEAST_GAIN:
+            best, value = changed, found
+    return best, value
+
+
+def _ndcg(stack: _Stack, weights: Floats) -> float:
+    if not stack.targets:
+        return 0.0
+    scores = stack.parts @ weights
+    return float(_gains(scores, stack.bounds, stack.found, stack.owner)) / stack.targets
+
+
+@compiled
+def _gains(scores: Floats, bounds: Longs, found: Longs, owner: Longs) -> float:
+    """Return the sum of 1 / log2(1 + rank) over targets that rank in the first `CUTOFF`; ties go to the lower item."""
+    total = 0.0
+    for each in range(len(found)):
+        place, score = found[each], scores[found[each]]
+        rank = 1
+        for other in range(bounds[owner[each]], bounds[owner[each] + 1]):
+            rank += (scores[other] > score) | ((scores[other] == score) & (other < place))
+        if rank <= CUTOFF:
+            total += 1 / np.log2(1 + rank)
+    return total

@@ -1,0 +1,23 @@
+"""The one place that touches Numba: a typed decorator for loops that arrays cannot say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias, TypeVar, cast
+
+import numpy as np
+from numba import njit
+
+Whole: TypeAlias = int | np.int64
+"""A whole number in a kernel."""
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+
+def compiled(function: Function) -> Function:
+    """Compile `function` at its first call, keep the machine code on disk, and run it without the interpreter lock.
+
+    Callers pass contiguous, writable arrays of one dtype per argument: another layout would compile it anew.
+    """
+    # Numba returns a dispatcher, which is called as the function is.
+    return cast("Function", njit(cache=True, nogil=True)(function))

@@ -1,0 +1,233 @@
+"""The Transformer at serving time, without PyTorch: ONNX graphs and item vectors out of a model folder.
+
+Shapes: B histories, T events, V items of the caller (row 0 is padding), M items of the model, D width, C content
+width, n new items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from headrace.core.errors import FormatError, ModelError
+from headrace.core.formats import (
+    ENCODE_FILE,
+    FITTED_FOLDER,
+    MODEL_FILE,
+    MODEL_FORMAT,
+    QUERY_FILE,
+    VECTORS_FILE,
+    VOCABULARY_FILE,
+    ModelInfo,
+    Stage,
+    read_document,
+)
+from headrace.data.log import Bools, Floats, History, Ints, Longs
+from headrace.data.values import NO_VALUE, is_rating, unit_values
+from headrace.ranking.item_vectors import ItemVectors
+from headrace.ranking.onnx_graph import OnnxGraph
+
+__all__ = ["ItemVectors", "Network", "stage_folder"]
+
+UNKNOWN_TIME = -1
+_TRAIN = "headrace train DATASET --out MODEL"
+_EVENTS_AT_ONCE = 8192
+
+
+class Graph(Protocol):
+    """`ranking.onnx_graph.OnnxGraph`, or `training.asking.TorchGraph` while a network is still in training."""
+
+    def __call__(self, outputs: list[str], **inputs: NDArray[np.generic]) -> list[Floats]:
+        """Return the named outputs."""
+        ...
+
+
+class Network:
+    """One stage of a trained model: histories in, user vectors out. Safe to share between threads.
+
+    `info` is the folder's `model.json`; `item_ids[i]` is the id of the model's item i + 1.
+    """
+
+    def __init__(
+        self, info: ModelInfo, item_ids: list[str], tables: dict[str, Floats], encode: Graph, query: Graph
+    ) -> None:
+        self.info = info
+        self.item_ids = item_ids
+        self._index = {text: place for place, text in enumerate(item_ids, 1)}
+        self._tables = tables
+        self._known: Bools = tables["known"] > 0
+        self._encode = encode
+        self._query = query
+
+    @classmethod
+    def load(cls, folder: Path, stage: Stage = "refitted", *, threads: int = 1) -> Network:
+        """Read a model folder.
+
+        Args:
+            folder: what `headrace train` wrote.
+            stage: `refitted` is the folder itself, `fitted` the stage before, in the folder inside.
+            threads: of ONNX Runtime within one call.
+
+        Raises:
+            FormatError: no such folder, a file missing or damaged, or of another format.
+            ModelError: a weight is not a number.
+        """
+        at = stage_folder(folder, stage)
+        info = read_document(at / MODEL_FILE, ModelInfo, MODEL_FORMAT, _TRAIN)
+        try:
+            tables = load_file(at / VECTORS_FILE)
+            item_ids = pl.read_parquet(at / VOCABULARY_FILE)["item_id"].to_list()
+        except (OSError, SafetensorError, pl.exceptions.PolarsError) as error:
+            raise FormatError(
+                f"{at} must hold a whole model, a file is missing or damaged: {error}; run `{_TRAIN}`"
+            ) from None
+        if len(tables["inputs"]) != len(item_ids) + 1:
+            raise FormatError(
+                f"{at} must hold a vector for each item, it holds {len(tables['inputs'])} for {len(item_ids)}"
+            )
+        if not all(bool(np.isfinite(tables[name]).all()) for name in ("inputs", "outputs", "place.offset")):
+            raise ModelError(f"every weight must be a number, {at / VECTORS_FILE} holds one that is not; train again")
+        return cls(info, item_ids, tables, OnnxGraph(at / ENCODE_FILE, threads), OnnxGraph(at / QUERY_FILE, threads))
+
+    @property
+    def content_width(self) -> int:
+        """C, the width of the content vectors that the model reads; 0 when it reads none."""
+        return self.info.shape.content
+
+    @property
+    def own_vectors(self) -> ItemVectors:
+        """The model's items in the model's own index space."""
+        rows = np.where(self._known, np.arange(len(self._known)), 0).astype(np.int32)
+        types = np.arange(len(self.info.shape.types), dtype=np.int32)
+        return ItemVectors(self._tables["inputs"].copy(), self._tables["outputs"].copy(), rows, types)
+
+    def adapt(
+        self,
+        ids: Sequence[str],
+        content: Floats | None = None,
+        *,
+        features: Floats | None = None,
+        types: Sequence[str] | None = None,
+    ) -> ItemVectors:
+        """Bring the model's items into the caller's index space; ids map by their text.
+
+        Args:
+            ids: the caller's items; `ids[i]` is item i + 1.
+            content: (V + 1, C) text vectors by the caller's index, a row of zeros where an item has none; used for the
+                items that the model lacks. None: those items share the vectors of an item without a text.
+            features: (V + 1, F) numeric features, see `place`.
+            types: the caller's event types, in the order of its type indices; None where they are the model's.
+
+        Raises:
+            ModelError: `content` is not of the width that the model reads.
+        """
+        places = np.array([0, *(self._index.get(text, 0) for text in ids)], dtype=np.int64)
+        inputs, outputs = self._tables["inputs"][places], self._tables["outputs"][places]
+        lacking = np.flatnonzero(places == 0)
+        given = np.zeros((len(lacking), self.content_width), np.float32) if content is None else content[lacking]
+        inputs[lacking], outputs[lacking] = self.place(given, None if features is None else features[lacking])
+        outputs[0] = 0.0
+        rows = np.where(self._known[places], places, 0).astype(np.int32)
+        own = self.info.shape.types
+        names = own if types is None else types
+        indices = [own.index(name) if name in own else -1 for name in names]
+        return ItemVectors(inputs, outputs, rows, np.array(indices, np.int32))
+
+    def place(self, content: Floats, features: Floats | None = None) -> tuple[Floats, Floats]:
+        """Return (inputs, outputs), (n, D) each, of items that were never trained.
+
+        Args:
+            content: (n, C) text vectors, a row of zeros for an item without a text.
+            features: (n, F) numeric features in the order of `info.features`, normalised by its statistics
+                (`data.features.normalise`), 0 where missing; None where none is known.
+
+        Raises:
+            ModelError: `content` is not of the width that the model reads.
+        """
+        if content.ndim != 2 or content.shape[1] != self.content_width:
+            raise ModelError(
+                f"content vectors must have {self.content_width} numbers, got shape {content.shape}; encode the items "
+                "with the text encoder of this model's folder"
+            )
+        placed = content @ self._tables["place.matrix"] + self._tables["place.offset"]
+        placed = np.where(np.any(content, axis=1, keepdims=True), placed, self._tables["place.missing"])
+        if features is not None:
+            placed = placed + features @ self._tables["place.features"]
+        inputs, outputs = np.split(placed.astype(np.float32), 2, axis=1)
+        return np.ascontiguousarray(inputs), np.ascontiguousarray(outputs)
+
+    def users(self, histories: Sequence[History], times: Sequence[int | None], vectors: ItemVectors) -> Floats:
+        """Return (B, D) user vectors.
+
+        Args:
+            histories: any length, canonical order, item indices of the caller; an index beyond `vectors` reads as an
+                item that nothing is known of. Only the last `info.shape.reach` events count. An empty history has a
+                vector too (what a new user does first).
+            times: when each list is asked for, microseconds UTC; None hides it from the model.
+            vectors: from `adapt`.
+        """
+        shape = self.info.shape
+        asked = np.array([UNKNOWN_TIME if time is None else time for time in times], dtype=np.int64)
+        if not shape.times:
+            asked[:] = UNKNOWN_TIME
+        cut = [history.last(shape.reach) for history in histories]
+        users = np.empty((len(cut), shape.width), np.float32)
+        for rows in _by_length([len(history) for history in cut]):
+            users[rows] = self._encode_and_ask([cut[row] for row in rows.tolist()], asked[rows], vectors)
+        return users
+
+    def _encode_and_ask(self, histories: list[History], asked: Longs, vectors: ItemVectors) -> Floats:
+        lengths = np.array([len(history) for history in histories], dtype=np.int64)
+        size = (len(histories), max(1, int(lengths.max())))
+        filled = np.arange(size[1]) < lengths[:, None]
+        items = np.zeros(size, np.int64)
+        types = np.zeros(size, np.int64)
+        values = np.full(size, NO_VALUE, np.float32)
+        times = np.zeros(size, np.int64)
+        if lengths.any():
+            joined = _join(histories)
+            items[filled] = np.where(joined.items < len(vectors), joined.items, 0)
+            own = np.where(joined.types < len(vectors.types), joined.types, 0)
+            types[filled] = np.where(joined.types < len(vectors.types), vectors.types[own], -1)
+            ratings = is_rating(types[filled].astype(np.int32), self.info.shape.types)
+            values[filled] = unit_values(joined.values, ratings, self.info.scale)
+            if self.info.shape.times:
+                times[filled] = joined.times
+        (states,) = self._encode(["states"], items=vectors.inputs[items], types=types, values=values, times=times)
+        # Negative in the padding: an empty slot.
+        ages = lengths[:, None] - 1 - np.arange(size[1])
+        (users,) = self._query(["users"], states=states, times=times, ages=ages, requests=asked)
+        return users
+
+
+def stage_folder(folder: Path, stage: Stage) -> Path:
+    """Return where a stage of a model folder stands."""
+    return folder / FITTED_FOLDER if stage == "fitted" else folder
+
+
+def _join(histories: list[History]) -> History:
+    return History(
+        np.concatenate([history.items for history in histories]),
+        np.concatenate([history.types for history in histories]),
+        np.concatenate([history.values for history in histories]),
+        np.concatenate([history.times for history in histories]),
+    )
+
+
+def _by_length(lengths: list[int]) -> Iterator[Ints]:
+    """Yield groups of rows of like length, each of about `_EVENTS_AT_ONCE` places with its padding."""
+    order = np.argsort(lengths, kind="stable").astype(np.int32)
+    start = 0
+    while start < len(order):
+        end = start + 1
+        while end < len(order) and max(1, lengths[order[end]]) * (end + 1 - start) <= _EVENTS_AT_ONCE:
+            end += 1
+        yield order[start:end]
+        start = end

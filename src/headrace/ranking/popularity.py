@@ -1,0 +1,248 @@
+"""Recent popularity and event types: integer counts per hour and item, per item and type.
+
+The windows hour, day, week and all are mixed in proportion to the events that they hold: p(a) = sum_w n_w(a) / sum_w
+N_w. A log that ended years ago so answers from its whole, and not from today's one click.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from headrace.data.log import Floats, Ints, Longs
+from headrace.ranking.count_rows import Arrays, CountRows
+
+HOUR_US = 3_600_000_000
+WINDOWS_H = (1, 24, 168)
+"""The windows beside "all", in hours: the hours that have passed in full and the one that is running."""
+
+
+class Popularity:
+    """How often each item was met in each hour, and what is popular at a moment.
+
+    Independent of the order of arrival. The sums of one moment are kept and changed in place, so that neither a
+    question nor an event passes over the items while the hour stays the same.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[int, int] = {}
+        self._hours = CountRows()
+        self._per_hour = np.zeros(64, np.int64)
+        self._totals = np.zeros(1, np.int64)
+        self._newest: int | None = None
+        self._hour: int | None = None
+        self._sums = np.zeros(1, np.int64)
+        self._logs = np.zeros(1, np.float32)
+        self._recent_hour: int | None = None
+        self._recent = np.zeros(1, np.int64)
+        self._recent_logs = np.zeros(1, np.float32)
+
+    def add(self, items: Ints, times: Longs, *, sign: int = 1) -> None:
+        """Count events.
+
+        Args:
+            items: (n,) item indices.
+            times: (n,) microseconds.
+            sign: -1 takes the same events away again.
+        """
+        if not len(items):
+            return
+        self._grow(int(items.max()) + 1)
+        hours, where = np.unique(times // HOUR_US, return_inverse=True)
+        rows = np.array([self._row(hour) for hour in hours.tolist()], np.int32)
+        self._hours.add(rows[where].astype(np.int32), np.ascontiguousarray(items), np.full(len(items), sign, np.int64))
+        np.add.at(self._per_hour, rows[where], sign)
+        np.add.at(self._totals, items, sign)
+        self._follow_newest(hours, sign)
+        if self._hour is not None:
+            np.add.at(self._sums, items, sign * _times_counted(times // HOUR_US, self._hour))
+            self._logs[items] = np.log(self._sums[items] + 1)
+        if self._recent_hour is not None:
+            hours = times // HOUR_US
+            inside = (hours >= self._recent_hour - WINDOWS_H[-1]) & (hours <= self._recent_hour)
+            np.add.at(self._recent, items[inside], sign)
+            self._recent_logs[items] = np.log(self._recent[items] + 1)
+
+    @property
+    def newest(self) -> int | None:
+        """The start of the last hour that holds an event, microseconds; None while nothing is counted."""
+        return None if self._newest is None else self._newest * HOUR_US
+
+    def totals(self, n_items: int) -> Longs:
+        """Return (n_items + 1,) the events of each item over all time. A view: do not change it."""
+        self._grow(n_items + 1)
+        return self._totals[: n_items + 1]
+
+    def probabilities(self, now: int | None, n_items: int) -> Floats:
+        """Return (n_items + 1,) p(a) at `now`; it sums to 1, or is all zero where nothing is counted.
+
+        Args:
+            now: microseconds; None means the newest hour that holds an event.
+            n_items: V; items above it are left out.
+        """
+        sums = self._at(now, n_items)
+        mass = int(sums.sum())
+        return (sums / max(1, mass)).astype(np.float32)
+
+    def log_scores(self, now: int | None, n_items: int) -> Floats:
+        """Return (n_items + 1,) log(1 + sum_w n_w(a)): log p(a), one event added to each item, but for a constant.
+
+        Never minus infinity, 0 for items that nobody met. A view: do not change it.
+        """
+        self._at(now, n_items)
+        return self._logs[: n_items + 1]
+
+    def recent_log_scores(self, now: int | None, n_items: int) -> Floats:
+        """Return (n_items + 1,) log(1 + n_week(a)), the last window alone.
+
+        It ends at `now`, or at the newest hour that holds an event where that is earlier: what was popular last stays
+        popular until something else is met. A view: do not change it.
+        """
+        self._grow(n_items + 1)
+        hour = min(self._hour_of(now), self._hour_of(None))
+        if hour != self._recent_hour:
+            self._recent = self.last_days(hour * HOUR_US, WINDOWS_H[-1] // 24, len(self._totals) - 1)
+            self._recent_logs = np.log(self._recent + 1).astype(np.float32)
+            self._recent_hour = hour
+        return self._recent_logs[: n_items + 1]
+
+    def last_days(self, now: int | None, days: int, n_items: int) -> Longs:
+        """Return (n_items + 1,) the events of each item in the last `days` days, the running hour included."""
+        hour = self._hour_of(now)
+        _, rows = self._between(hour - 24 * days, hour)
+        return self._hours.sum_rows(rows, np.ones(len(rows), np.int64), n_items + 1)
+
+    def triples(self) -> tuple[Longs, Ints, Longs]:
+        """Return (hour, item, count) of all counts but zeros, by hour and item."""
+        rows, items, counts = self._hours.triples()
+        hour_of = np.fromiter(self._rows, np.int64, len(self._rows))
+        order = np.lexsort((items, hour_of[rows]))
+        return hour_of[rows][order], items[order], counts[order]
+
+    def state(self) -> Arrays:
+        """Return everything as arrays, copies."""
+        return {"hours": np.fromiter(self._rows, np.int64, len(self._rows)), **self._hours.state()}
+
+    @classmethod
+    def from_state(cls, state: Arrays) -> Popularity:
+        """Make the counts again from `state()`."""
+        popularity = cls()
+        popularity._hours = CountRows.from_state(state)
+        popularity._rows = {hour: row for row, hour in enumerate(np.asarray(state["hours"]).tolist())}
+        rows, items, counts = popularity._hours.triples()
+        popularity._grow(int(items.max(initial=0)) + 1)
+        np.add.at(popularity._totals, items, counts)
+        popularity._per_hour = np.bincount(rows, counts, max(64, len(popularity._rows))).astype(np.int64)
+        popularity._newest = popularity._find_newest()
+        return popularity
+
+    def _at(self, now: int | None, n_items: int) -> Longs:
+        """Return the sums over the windows at `now`, and keep them, with their logs, for the next question."""
+        self._grow(n_items + 1)
+        hour = self._hour_of(now)
+        if hour != self._hour:
+            hours, rows = self._between(hour - WINDOWS_H[-1], hour)
+            # New arrays, as the answers of the same batch may still read the old ones.
+            weights = _times_counted(hours, hour) - 1
+            self._sums = self._totals + self._hours.sum_rows(rows, weights, len(self._totals))
+            self._logs = np.log(self._sums + 1).astype(np.float32)
+            self._hour = hour
+        return self._sums[: n_items + 1]
+
+    def _hour_of(self, now: int | None) -> int:
+        return now // HOUR_US if now is not None else self._newest or 0
+
+    def _between(self, first: int, last: int) -> tuple[Longs, Ints]:
+        """Return the hours first..last that were ever counted, and their rows."""
+        found = [(hour, row) for hour in range(first, last + 1) if (row := self._rows.get(hour)) is not None]
+        return np.array([hour for hour, _ in found], np.int64), np.array([row for _, row in found], np.int32)
+
+    def _row(self, hour: int) -> int:
+        row = self._rows.setdefault(hour, len(self._rows))
+        if row >= len(self._per_hour):
+            self._per_hour = np.concatenate((self._per_hour, np.zeros(len(self._per_hour), np.int64)))
+        return row
+
+    def _follow_newest(self, hours: Longs, sign: int) -> None:
+        last = int(hours[-1])
+        if sign > 0:
+            self._newest = last if self._newest is None else max(self._newest, last)
+        elif last == self._newest and self._per_hour[self._rows[last]] == 0:
+            self._newest = self._find_newest()
+
+    def _find_newest(self) -> int | None:
+        return max((hour for hour, row in self._rows.items() if self._per_hour[row] > 0), default=None)
+
+    def _grow(self, size: int) -> None:
+        have = len(self._totals)
+        if size > have:
+            more = max(size, have + have // 2) - have
+            self._totals = np.concatenate((self._totals, np.zeros(more, np.int64)))
+        if len(self._sums) < len(self._totals):
+            more = len(self._totals) - len(self._sums)
+            self._sums = np.concatenate((self._sums, np.zeros(more, np.int64)))
+            self._logs = np.concatenate((self._logs, np.zeros(more, np.float32)))
+        if len(self._recent) < len(self._totals):
+            more = len(self._totals) - len(self._recent)
+            self._recent = np.concatenate((self._recent, np.zeros(more, np.int64)))
+            self._recent_logs = np.concatenate((self._recent_logs, np.zeros(more, np.float32)))
+
+
+class TypeCounts:
+    """How often each item was met by each type of event, for lists that are ranked by one type."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros((1, 1), np.int64)
+
+    def add(self, items: Ints, types: Ints, *, sign: int = 1) -> None:
+        """Count events.
+
+        Args:
+            items: (n,) item indices.
+            types: (n,) indices of event types.
+            sign: -1 takes the same events away again.
+        """
+        if not len(items):
+            return
+        have_items, have_types = self._counts.shape
+        n_items, n_types = int(items.max()) + 1, int(types.max()) + 1
+        if n_items > have_items or n_types > have_types:
+            larger = max(n_items, have_items + have_items // 2) if n_items > have_items else have_items
+            grown = np.zeros((larger, max(n_types, have_types)), np.int64)
+            grown[:have_items, :have_types] = self._counts
+            self._counts = grown
+        np.add.at(self._counts, (items, types), sign)
+
+    def log_shares(self, event_type: int, items: Ints) -> Floats:
+        """Return (n,) the log of the chance that an event with each item is of `event_type`.
+
+        One event of average kind is added to each item: (n(a, t) + share(t)) / (n(a) + 1). A type never seen makes no
+        difference between items.
+        """
+        of_all = self._counts.sum(axis=0)
+        share = of_all[event_type] / max(1, int(of_all.sum())) if event_type < len(of_all) else 0.0
+        if share == 0:
+            return np.zeros(len(items), np.float32)
+        rows = np.zeros((len(items), len(of_all)), np.int64)
+        known = items < len(self._counts)
+        rows[known] = self._counts[items[known]]
+        chance = (rows[:, event_type] + share) / (rows.sum(axis=1) + 1)
+        return np.asarray(np.log(chance), np.float32)
+
+    def state(self) -> Arrays:
+        """Return everything as arrays, copies."""
+        return {"counts": self._counts.copy()}
+
+    @classmethod
+    def from_state(cls, state: Arrays) -> TypeCounts:
+        """Make the counts again from `state()`."""
+        types = cls()
+        types._counts = np.array(state["counts"], np.int64)
+        return types
+
+
+def _times_counted(hours: Longs, now: int) -> Longs:
+    """Return for events of each hour how many of the windows that end at hour `now` hold them, "all" included."""
+    counted = np.ones(len(hours), np.int64)
+    for window in WINDOWS_H:
+        counted += (hours >= now - window) & (hours <= now)
+    return counted

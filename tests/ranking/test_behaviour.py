@@ -1,0 +1,56 @@
+"""Tests that all counts of a user change together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+from ranking_cases import HOUR, history, log_of
+
+from headrace.data.log import History
+from headrace.ranking.behaviour import Behaviour
+
+rows = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 5), st.integers(0, 2)), max_size=12, unique=True)
+
+
+def line(events: list[tuple[int, int, int]]) -> History:
+    ordered = sorted(events)
+    made = history([item for _, item, _ in ordered], [HOUR * time for time, _, _ in ordered])
+    return replace(made, types=np.array([kind for _, _, kind in ordered], np.int32))
+
+
+def assert_same(one: Behaviour, other: Behaviour) -> None:
+    for ours, theirs in zip(one.transitions.triples(), other.transitions.triples(), strict=True):
+        assert_array_equal(ours, theirs)
+    for ours, theirs in zip(one.popularity.triples(), other.popularity.triples(), strict=True):
+        assert_array_equal(ours, theirs)
+    items = np.arange(1, 6, dtype=np.int32)
+    for kind in range(3):
+        assert_array_equal(one.types.log_shares(kind, items), other.types.log_shares(kind, items))
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 2), rows), max_size=6))
+def test_replacing_histories_again_and_again_counts_as_one_pass_over_the_last(
+    versions: list[tuple[int, list[tuple[int, int, int]]]],
+) -> None:
+    live, kept = Behaviour(), dict[int, History]()
+    for user, events in versions:
+        live.change(kept.get(user, history([])), line(events))
+        kept[user] = line(events)
+    expected = Behaviour()
+    expected.add_log(log_of(kept, 5))
+    assert_same(live, expected)
+
+
+def test_saved_behaviour_is_the_same_and_goes_on() -> None:
+    behaviour = Behaviour(window=3)
+    behaviour.add_log(log_of({1: history([1, 2, 3], [0, HOUR, 2 * HOUR])}, 5))
+    again = Behaviour.from_state(behaviour.state())
+    for each in (behaviour, again):
+        each.change(history([]), history([4, 5, 1], [HOUR, HOUR, 3 * HOUR]))
+    assert again.transitions.window == 3
+    assert_same(behaviour, again)

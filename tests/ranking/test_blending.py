@@ -1,0 +1,94 @@
+"""Tests of fitting the blend."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ranking_cases import history, log_of, ring, sources_of
+
+from headrace.core.formats import Blend
+from headrace.core.settings import RankingSettings
+from headrace.ranking.blending import Sample, blend_ndcg, collect, fit_blend, learned_seen
+from headrace.ranking.requests import Request
+from headrace.ranking.rules import standard_rules
+from headrace.ranking.sources import PARTS
+
+
+def samples(seed: int, n: int = 40) -> list[Sample]:
+    """Random questions in which several parts know a little."""
+    chance = np.random.default_rng(seed)
+    made = []
+    for _ in range(n):
+        size = int(chance.integers(15, 60))
+        found = np.sort(chance.choice(size, int(chance.integers(0, 4)), replace=False)).astype(np.int32)
+        parts = chance.normal(size=(len(PARTS), size)).astype(np.float32)
+        parts[:, found] += chance.random((len(PARTS), 1)).astype(np.float32) * 2
+        made.append(Sample(parts, found, len(found) + 1, 0))
+    return made
+
+
+def single(name: str) -> Blend:
+    return Blend(**{part: float(part == name) for part in PARTS})
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(0, 10_000))
+def test_a_blend_is_never_worse_than_one_of_its_parts(seed: int) -> None:
+    made = samples(seed)
+    blend = fit_blend(made)
+    reached = blend_ndcg(made, blend)
+    assert all(reached >= blend_ndcg(made, single(name)) - 2e-5 for name in PARTS)
+    assert fit_blend(made) == blend
+    assert max(getattr(blend, name) for name in PARTS) == 1
+
+
+def test_parts_that_see_different_things_are_blended() -> None:
+    made = samples(3, n=150)
+    assert blend_ndcg(made, fit_blend(made)) > 1.1 * max(blend_ndcg(made, single(name)) for name in PARTS)
+
+
+def test_the_measure_is_the_discounted_gain_of_each_target() -> None:
+    parts = np.zeros((len(PARTS), 12), np.float32)
+    parts[PARTS.index("counts")] = -np.arange(12)
+    # Places 0 and 2 rank 1 and 3, place 11 ranks 12, and one target is no candidate.
+    made = [Sample(parts, np.array([0, 2, 11], np.int32), 4, 0)]
+    assert blend_ndcg(made, single("counts")) == pytest.approx((1 + 1 / np.log2(4)) / 4)
+    # All equal: the rank is the order of the items.
+    assert blend_ndcg(made, single("encoder")) == pytest.approx((1 + 1 / np.log2(4)) / 4)
+
+
+def test_without_questions_the_counts_stand_alone() -> None:
+    assert fit_blend([]) == single("counts")
+    assert blend_ndcg([], single("counts")) == 0
+    assert learned_seen([]) == "exclude"
+
+
+def test_questions_are_collected_as_the_counts_stand() -> None:
+    sources = sources_of(ring(12, 12, 6))
+    rules = standard_rules(sources.catalogue, RankingSettings())
+    asked = [Request(history([3, 4])), Request(history([]))]
+    made = collect(asked, [np.array([5, 3], np.int32), np.array([1], np.int32)], sources=sources, rules=rules)
+    # The second has no history. Of the first's targets, 3 was met and is not allowed.
+    assert [sample.first for sample in made] == [False, True]
+    assert (made[0].targets, made[0].met, len(made[0].found)) == (2, 1, 1)
+    assert made[0].parts.shape == (len(PARTS), 10)
+    assert learned_seen(made) == "include"
+    assert blend_ndcg(made[:1], single("counts")) == pytest.approx(0.5)
+
+
+def test_people_who_rebuy_teach_the_weight_of_repeats() -> None:
+    # Everybody has two staples of their own, and meets others at random.
+    chance = np.random.default_rng(5)
+    users = {}
+    for user in range(1, 40):
+        staples = chance.integers(1, 200, 2)
+        users[user] = history([int(chance.choice(staples if step % 2 else 200) or 1) for step in range(30)])
+    sources = sources_of(log_of(users, 200))
+    rules = standard_rules(sources.catalogue, RankingSettings())
+    asked = [Request(each.last(30), seen="include") for each in users.values()]
+    targets = [np.unique(each.items[1::2]) for each in users.values()]
+    made = collect(asked, targets, sources=sources, rules=rules)
+    assert learned_seen(made) == "include"
+    assert fit_blend(made).repeat > 0

@@ -1,0 +1,114 @@
+"""Tests of the table of counts against a plain dictionary."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+from headrace.ranking.count_rows import CountRows, Groups
+
+cells = st.tuples(st.integers(0, 200), st.integers(1, 40), st.integers(-3, 3))
+
+
+def add(table: CountRows, changes: list[tuple[int, int, int]]) -> None:
+    rows, columns, deltas = zip(*changes, strict=True) if changes else ((), (), ())
+    table.add(np.array(rows, np.int32), np.array(columns, np.int32), np.array(deltas, np.int64))
+
+
+def content(table: CountRows) -> dict[tuple[int, int], int]:
+    rows, columns, counts = (array.tolist() for array in table.triples())
+    return {(row, column): count for row, column, count in zip(rows, columns, counts, strict=True)}
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(cells, max_size=60), max_size=5))
+def test_counts_equal_those_of_a_dictionary(batches: list[list[tuple[int, int, int]]]) -> None:
+    table, expected = CountRows(slots=16), Counter[tuple[int, int]]()
+    for batch in batches:
+        add(table, batch)
+        for row, column, delta in batch:
+            expected[row, column] += delta
+    assert content(table) == {cell: count for cell, count in expected.items() if count}
+
+
+@settings(deadline=None)
+@given(st.lists(cells, max_size=80), st.lists(cells, max_size=80))
+def test_groups_add_what_single_cells_add(first: list[tuple[int, int, int]], later: list[tuple[int, int, int]]) -> None:
+    one, other = CountRows(slots=16), CountRows(slots=16)
+    add(one, [*first, *later])
+    add(other, first)
+    grouped = sorted(later)
+    offsets = np.searchsorted([row for row, _, _ in grouped], np.arange(202)).astype(np.int64)
+    columns = np.array([column for _, column, _ in grouped], np.int32)
+    other.add_grouped(0, Groups(offsets, columns, np.array([delta for _, _, delta in grouped], np.int64)))
+    assert content(one) == content(other)
+
+
+@settings(deadline=None)
+@given(st.lists(cells, max_size=80))
+def test_a_saved_table_counts_the_same(changes: list[tuple[int, int, int]]) -> None:
+    table = CountRows()
+    add(table, changes)
+    again = CountRows.from_state(table.state())
+    assert content(again) == content(table)
+    add(again, [(3, 7, 2)])
+    add(table, [(3, 7, 2)])
+    assert content(again) == content(table)
+
+
+def test_triples_come_by_row_and_column_whatever_the_order_of_arrival() -> None:
+    one, other = CountRows(), CountRows()
+    changes = [(5, 9, 1), (0, 3, 2), (5, 1, 4), (2, 8, -6)]
+    add(one, changes)
+    add(other, changes[::-1])
+    for ours, theirs in zip(one.triples(), other.triples(), strict=True):
+        assert_array_equal(ours, theirs)
+    assert list(content(one)) == [(0, 3), (2, 8), (5, 1), (5, 9)]
+
+
+def test_a_count_beyond_32_bits_stays_exact() -> None:
+    table = CountRows()
+    for _ in range(3):
+        add(table, [(1, 1, 2**31 - 5), (1, 2, 1)])
+    add(table, [(1, 1, -(2**31) + 5)])
+    assert content(table) == {(1, 1): 2 * (2**31 - 5), (1, 2): 3}
+    grouped = CountRows()
+    offsets = np.array([0, 1, 4], np.int64)
+    columns, deltas = np.array([5, 6, 7, 6], np.int32), np.array([1, 2**31 - 1, 4, 9], np.int64)
+    grouped.add_grouped(0, Groups(offsets, columns, deltas))
+    assert content(grouped) == {(0, 5): 1, (1, 6): 2**31 + 8, (1, 7): 4}
+
+
+def test_rows_that_grow_and_are_emptied_again_do_not_fill_the_memory() -> None:
+    table = CountRows()
+    columns = np.arange(1, 2001, dtype=np.int32)
+    for _ in range(30):
+        for row in range(20):
+            add_all = np.full(2000, row, np.int32)
+            table.add(add_all, columns, np.ones(2000, np.int64))
+        for row in range(20):
+            table.add(np.full(2000, row, np.int32), columns, np.full(2000, -1, np.int64))
+    assert content(table) == {}
+    # 20 rows of 4,096 slots of 8 bytes are 0.7 MB.
+    assert table.nbytes < 4_000_000
+
+
+def test_cells_are_read_one_by_one_and_by_row() -> None:
+    table = CountRows()
+    add(table, [(1, 2, 5), (1, 3, 7), (4, 2, 11), (1, 9, 1)])
+    assert table.get(np.array([1, 4, 4, 900], np.int32), np.array([3, 2, 3, 1], np.int32)).tolist() == [7, 11, 0, 0]
+    sums = table.sum_rows(np.array([1, 4, 900], np.int32), np.array([1, 10, 1], np.int64), 4)
+    assert sums.tolist() == [0, 0, 5 + 110, 7]
+
+
+def test_logs_are_summed_by_column() -> None:
+    table = CountRows()
+    add(table, [(1, 2, 3), (1, 3, 1), (4, 2, 7), (1, 9, 1)])
+    sums = np.zeros(4, np.float32)
+    touched = table.sum_logs(np.array([1, 4, 900], np.int32), np.array([1, 0.5, 1], np.float32), 1.0, sums)
+    assert sorted(touched.tolist()) == [2, 3]
+    np.testing.assert_allclose(sums, [0, 0, np.log(4) + 0.5 * np.log(8), np.log(2)], rtol=1e-6)

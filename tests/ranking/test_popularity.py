@@ -1,0 +1,125 @@
+"""Tests of recent popularity: windows by hand, and no trace of the order of arrival."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from headrace.ranking.popularity import HOUR_US, Popularity, TypeCounts
+
+MET = st.lists(st.tuples(st.integers(1, 5), st.integers(-400, 400)), max_size=30)
+
+
+def add(popularity: Popularity, rows: list[tuple[int, int]], sign: int = 1) -> None:
+    """Add events of (item, hour)."""
+    items = np.array([item for item, _ in rows], np.int32)
+    popularity.add(items, np.array([hour * HOUR_US + 1 for _, hour in rows], np.int64), sign=sign)
+
+
+def test_windows_are_mixed_in_proportion_to_the_events_they_hold() -> None:
+    popularity = Popularity()
+    add(popularity, [(1, 1000), (1, 990), (2, 900), (2, 100), (3, 100)])
+    # Item 1: its event of this hour counts in all four windows, the other in day, week and all; item 2: week and all,
+    # then all; item 3: all.
+    assert_allclose(popularity.probabilities(1000 * HOUR_US, 4), np.array([0, 7, 3, 1, 0]) / 11, rtol=1e-6)
+
+
+def test_a_log_that_ended_years_ago_answers_from_its_whole() -> None:
+    popularity = Popularity()
+    add(popularity, [(1, 10)] * 90 + [(2, 10)] * 10)
+    add(popularity, [(3, 50_000)])
+    shares = popularity.probabilities(50_000 * HOUR_US, 3)
+    assert shares[1] > 0.85 > 0.05 > shares[3]
+
+
+def test_fashion_changes_what_is_popular() -> None:
+    popularity = Popularity()
+    add(popularity, [(1, hour) for hour in range(200)])
+    before = popularity.probabilities(None, 2)
+    add(popularity, [(2, hour) for hour in range(200, 400)])
+    after = popularity.probabilities(None, 2)
+    assert before[1] > before[2]
+    assert after[2] > after[1]
+
+
+def test_nothing_counted_gives_zeros_and_no_newest_hour() -> None:
+    popularity = Popularity()
+    assert popularity.probabilities(None, 3).tolist() == [0, 0, 0, 0]
+    assert popularity.log_scores(7, 3).tolist() == [0, 0, 0, 0]
+    assert popularity.newest is None
+
+
+@settings(deadline=None)
+@given(MET, MET, st.integers(-400, 400), st.randoms())
+def test_neither_order_nor_what_was_taken_away_leaves_a_trace(
+    kept: list[tuple[int, int]], gone: list[tuple[int, int]], now: int, random: object
+) -> None:
+    expected, changed = Popularity(), Popularity()
+    add(expected, kept)
+    # A question in between makes the sums that the later events change in place.
+    changed.log_scores(now * HOUR_US, 5)
+    for row in gone:
+        add(changed, [row])
+    changed.log_scores(now * HOUR_US, 5)
+    add(changed, kept[::-1])
+    add(changed, gone, sign=-1)
+    assert changed.newest == expected.newest
+    for moment in (now * HOUR_US, None, now * HOUR_US):
+        assert_array_equal(changed.log_scores(moment, 5), expected.log_scores(moment, 5))
+        assert_array_equal(changed.probabilities(moment, 5), expected.probabilities(moment, 5))
+    assert_array_equal(changed.totals(5), expected.totals(5))
+    for ours, theirs in zip(changed.triples(), expected.triples(), strict=True):
+        assert_array_equal(ours, theirs)
+
+
+@settings(deadline=None)
+@given(MET, st.integers(-400, 400))
+def test_probabilities_are_those_of_their_definition(rows: list[tuple[int, int]], now: int) -> None:
+    popularity = Popularity()
+    add(popularity, rows)
+    expected = np.zeros(6)
+    for item, hour in rows:
+        expected[item] += 1 + sum(now - window <= hour <= now for window in (1, 24, 168))
+    assert_allclose(popularity.probabilities(now * HOUR_US, 5), expected / max(1, expected.sum()), rtol=1e-6)
+
+
+@settings(deadline=None)
+@given(MET)
+def test_a_saved_popularity_is_the_same(rows: list[tuple[int, int]]) -> None:
+    popularity = Popularity()
+    add(popularity, rows)
+    again = Popularity.from_state(popularity.state())
+    assert again.newest == popularity.newest
+    add(popularity, [(2, 17)])
+    add(again, [(2, 17)])
+    assert_array_equal(again.log_scores(None, 5), popularity.log_scores(None, 5))
+    assert_array_equal(again.totals(5), popularity.totals(5))
+
+
+def test_the_last_days_hold_the_running_hour_and_nothing_later() -> None:
+    popularity = Popularity()
+    add(popularity, [(1, 100), (1, 76), (2, 75), (3, 101)])
+    assert popularity.last_days(100 * HOUR_US, 1, 3).tolist() == [0, 2, 0, 0]
+    assert popularity.last_days(None, 1, 3).tolist() == [0, 1, 0, 1]
+
+
+def test_items_may_come_later_than_the_first_question() -> None:
+    popularity = Popularity()
+    popularity.log_scores(None, 2)
+    add(popularity, [(900, 0)])
+    assert popularity.log_scores(None, 900)[900] > 0
+    assert len(popularity.totals(2000)) == 2001
+
+
+def test_shares_of_an_event_type_lean_on_the_average() -> None:
+    types = TypeCounts()
+    types.add(np.array([1, 1, 1, 2], np.int32), np.array([0, 0, 1, 1], np.int32))
+    # Type 1 makes up half of all: (1 + 0.5) / (3 + 1), (1 + 0.5) / (1 + 1), and 0.5 for an item without events.
+    assert_allclose(np.exp(types.log_shares(1, np.array([1, 2, 3], np.int32))), [1.5 / 4, 1.5 / 2, 0.5], rtol=1e-6)
+    assert types.log_shares(9, np.array([1, 2], np.int32)).tolist() == [0, 0]
+    types.add(np.array([2], np.int32), np.array([1], np.int32), sign=-1)
+    assert_allclose(np.exp(types.log_shares(1, np.array([2], np.int32))), [1 / 3], rtol=1e-6)
+    again = TypeCounts.from_state(types.state())
+    assert again.log_shares(1, np.array([1], np.int32)) == types.log_shares(1, np.array([1], np.int32))

@@ -1,0 +1,80 @@
+"""Tests of the blend, the reasons and the learned habit."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.testing import assert_allclose
+from ranking_cases import history, log_of, sources_of
+
+from headrace.core.formats import Blend
+from headrace.data.log import EventLog
+from headrace.ranking.requests import Request
+from headrace.ranking.scorer import Scorer, default_scorer, repeat_share, seen_habit
+from headrace.ranking.sources import PARTS, gather
+
+COUNTS = Blend(encoder=0, counts=1, popularity=0)
+
+
+def log() -> EventLog:
+    return log_of({1: history([1, 2]), 2: history([1, 2]), 3: history([3, 3, 3])}, 5)
+
+
+def test_the_score_is_the_weighted_sum_of_the_standardised_parts() -> None:
+    sources, request = sources_of(log()), Request(history([1]), seen="include")
+    (found,) = gather([request], sources)
+    parts = found.standardised(found.candidates)
+    blend = Blend(encoder=9, counts=2, popularity=0.5, content=9, repeat=3)
+    expected = (
+        2 * parts[PARTS.index("counts")] + 0.5 * parts[PARTS.index("popularity")] + 3 * parts[PARTS.index("repeat")]
+    )
+    assert_allclose(Scorer(blend).score(request, found, found.candidates, sources), expected, rtol=1e-5)
+
+
+def test_a_user_without_a_history_is_answered_by_popularity() -> None:
+    sources, request = sources_of(log()), Request(history([]))
+    (found,) = gather([request], sources)
+    items = np.array([1, 2, 3, 4], np.int32)
+    scores = Scorer(Blend(encoder=1, counts=0, popularity=0)).score(request, found, items, sources)
+    assert scores[2] > scores[0] == scores[1] > scores[3]
+    assert Scorer(COUNTS).reasons(request, found, items, sources) == ["popular", "popular", "popular", "new"]
+
+
+def test_reasons_name_the_part_that_added_most() -> None:
+    sources = sources_of(log())
+    request = Request(history([3, 1]), seen="include")
+    (found,) = gather([request], sources)
+    reasons = Scorer(Blend(encoder=0, counts=1, popularity=0, repeat=1)).reasons(
+        request, found, np.array([2, 1, 4], np.int32), sources
+    )
+    assert reasons == ["together", "again", "new"]
+
+
+def test_what_the_history_does_not_lead_to_is_never_called_together() -> None:
+    sources, request = sources_of(log()), Request(history([4]))
+    (found,) = gather([request], sources)
+    assert Scorer(COUNTS).reasons(request, found, np.array([3], np.int32), sources) == ["popular"]
+
+
+def test_an_event_type_favours_items_that_get_it() -> None:
+    sources = sources_of(log())
+    sources.behaviour.types.add(np.full(20, 4, np.int32), np.full(20, 1, np.int32))
+    request = Request(history([1]), event_type=1)
+    (found,) = gather([request], sources)
+    items = np.array([3, 4], np.int32)
+    plain = Scorer(COUNTS).score(Request(history([1])), found, items, sources)
+    ranked = Scorer(COUNTS).score(request, found, items, sources)
+    assert ranked[1] - ranked[0] > plain[1] - plain[0] + 1
+
+
+def test_without_a_model_habit_counts_only_where_lists_may_repeat() -> None:
+    assert default_scorer("exclude").blend == COUNTS
+    assert default_scorer("include").blend.repeat > 0
+
+
+def test_the_habit_of_repeating_is_learned_from_the_log() -> None:
+    fresh = log_of({1: history(list(range(1, 40))), 2: history([5, 5], [0, 0])}, 40)
+    assert repeat_share(fresh) == 0
+    assert seen_habit(fresh) == "exclude"
+    assert repeat_share(log_of({1: history([5, 5, 6, 5])}, 40)) == 0.5
+    assert seen_habit(log_of({1: history([5, 5, 6, 5])}, 40)) == "include"
+    assert seen_habit(log_of({}, 3)) == "exclude"

@@ -1,0 +1,104 @@
+"""Tests of the candidate sources and of the parts that they give."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from ranking_cases import history, log_of, ring, sources_of
+
+from headrace.core.settings import RankingSettings
+from headrace.data.log import Floats, History
+from headrace.ranking.network import ItemVectors, Network
+from headrace.ranking.requests import Request
+from headrace.ranking.sources import PARTS, Encoder, Sources, chunk_size, gather, repeat_habit
+
+
+class LastItem(Network):
+    """A stand-in: the user is the input vector of the last item, or of none."""
+
+    def __init__(self) -> None:
+        pass
+
+    def users(self, histories: Sequence[History], times: Sequence[int | None], vectors: ItemVectors) -> Floats:
+        assert len(histories) == len(times)
+        return np.stack([vectors.inputs[each.items[-1] if len(each) else 0] for each in histories])
+
+
+def encoder(outputs: Floats) -> Encoder:
+    n = len(outputs)
+    return Encoder(LastItem(), ItemVectors(outputs, outputs, np.ones(n, np.bool_), np.arange(n, dtype=np.int32)))
+
+
+def part(name: str) -> int:
+    return PARTS.index(name)
+
+
+def test_each_source_brings_its_candidates() -> None:
+    log = log_of({1: history([1, 2]), 2: history([3, 3, 3])}, 6)
+    outputs = np.zeros((7, 2), np.float32)
+    outputs[5] = outputs[1] = [1, 0]
+    bare = sources_of(log, RankingSettings(candidates=1))
+    sources = Sources(bare.catalogue, bare.behaviour, bare.settings, encoder(outputs))
+    asked = [Request(history([1])), Request(history([5, 1]), seen="include"), Request(history([]))]
+    plain, again, nobody = gather(asked, sources)
+    # Popular: 3. After 1 comes 2. The encoder likes 1 and 5 alike, and the lower index goes first.
+    assert plain.candidates.tolist() == [1, 2, 3]
+    assert again.candidates.tolist() == [1, 2, 3]
+    # To somebody new it likes all alike.
+    assert nobody.candidates.tolist() == [1, 3]
+
+
+def test_items_newer_than_the_vectors_have_no_encoder_part() -> None:
+    bare = sources_of(ring(5, 5, 4))
+    outputs = np.arange(8, dtype=np.float32).reshape(4, 2)
+    sources = Sources(bare.catalogue, bare.behaviour, bare.settings, encoder(outputs))
+    (found,) = gather([Request(history([2]))], sources)
+    parts = found.parts(np.array([1, 2, 3, 4, 5], np.int32))[part("encoder")]
+    assert parts.tolist() == [2 * 4 + 3 * 5, 4 * 4 + 5 * 5, 6 * 4 + 7 * 5, -np.inf, -np.inf]
+    assert found.standardised(np.array([5], np.int32))[part("encoder")] == 0
+
+
+def test_the_counts_part_adds_lambda_times_log_popularity() -> None:
+    sources = sources_of(log_of({1: history([1, 2]), 2: history([2, 3])}, 3), RankingSettings(popularity_weight=0.5))
+    (found,) = gather([Request(history([1]))], sources)
+    items = np.array([1, 2, 3], np.int32)
+    parts = found.parts(items)
+    assert_allclose(parts[part("counts")], found.transitions[items] + 0.5 * found.popular[items])
+    # All is within one hour, so that each event counts four times.
+    assert_allclose(found.popular[items], np.log([1 + 4, 1 + 8, 1 + 4]), rtol=1e-6)
+
+
+def test_parts_are_standardised_over_the_candidates_and_constant_ones_vanish() -> None:
+    (found,) = gather([Request(history([1, 4]), seen="include")], sources_of(ring(6, 6, 5)))
+    parts = found.standardised(found.candidates)
+    assert_allclose(parts[part("counts")].mean(), 0, atol=1e-6)
+    assert_allclose(parts[part("counts")].std(), 1, atol=1e-5)
+    assert not parts[part("encoder")].any()
+    assert not parts[part("content")].any()
+
+
+def test_content_brings_what_resembles_the_last_events_where_no_encoder_does() -> None:
+    bare = sources_of(log_of({1: history([1])}, 5), RankingSettings(candidates=1))
+    content = np.array([[0, 0], [1, 0], [0, 1], [0.6, 0.8], [1, 0]], np.float32)
+    sources = Sources(bare.catalogue, bare.behaviour, bare.settings, content=content)
+    (found,) = gather([Request(history([4]))], sources)
+    assert found.candidates.tolist() == [1]
+    parts = found.parts(np.array([1, 2, 3, 4, 5], np.int32))[part("content")]
+    assert parts.tolist() == pytest.approx([1, 0, 0.6, 1, -np.inf])
+
+
+def test_a_habit_grows_with_repeats_and_fades_with_later_events() -> None:
+    items, habit = repeat_habit(history([7, 3, 7, 3, 9, 8, 8], [0, 0, 1, 2, 3, 4, 4]))
+    assert items.tolist() == [3, 7, 8, 9]
+    # Ages: 3 at 5 and 3, 7 at 5 and 4, 8 twice at 0, 9 at 2.
+    strength = [100 / 105 + 100 / 103, 100 / 105 + 100 / 104, 2, 100 / 102]
+    assert habit.tolist() == pytest.approx(np.log1p(strength).tolist(), rel=1e-6)
+    assert len(repeat_habit(history([]))[0]) == 0
+
+
+def test_a_large_catalogue_is_asked_in_small_chunks() -> None:
+    assert chunk_size(sources_of(log_of({}, 7999))) == 1000
+    assert chunk_size(sources_of(log_of({}, 1))) > 1000

@@ -1,0 +1,231 @@
+"""Training batches: histories packed into one stream without padding, and what each place must predict.
+
+A place t is asked at the time of the event that follows it. Events of one moment form a basket, a set without order:
+the last place of a basket must predict *every* item of the next basket, from a history that is strictly earlier, just
+as evaluation asks; a place inside a basket predicts the next item of the same basket, asked at that same moment, with a
+smaller weight (what goes together is worth knowing, but no list is asked for it). A basket's order is drawn anew each
+epoch. With `ties="file"` the order of the file is believed and each place predicts the next event.
+
+Shapes: N events of a batch, P pairs of a place and a target, U' users that begin in the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headrace.core.formats import Shape, Ties
+from headrace.data.log import Bools, EventLog, Floats, Ints, Longs
+
+Kind = TypeVar("Kind", bound=np.generic)
+
+SAME_BASKET_WEIGHT = 0.3
+_CLASSES = (17, 33)
+"""Histories of up to 16, up to 32, up to the window, and longer are packed apart."""
+
+START_PLACE = -1
+"""The query of a pair that asks what a new user does first."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's events and targets.
+
+    Args:
+        items: (N,) item indices; N is a multiple of `block`, 0 in the padding at the end.
+        types: (N,) type indices.
+        values: (N,) 0..1, -1 for none.
+        times: (N,) int64 microseconds.
+        segments: (N,) int64 number of the history within the batch, from 1; 0 for padding.
+        requests: (N,) int64, the time of the event that follows; -1 where nothing follows.
+        hideable: (N,) bool, whether the request's time may be hidden from the place.
+        pair_places: (P,) int64 ascending places; -1 asks for a new user's first event.
+        pair_items: (P,) the targets.
+        pair_weights: (P,) float32.
+        block: events per attention block.
+        back: blocks before its own that a block reads.
+    """
+
+    items: Ints
+    types: Ints
+    values: Floats
+    times: Longs
+    segments: Longs
+    requests: Longs
+    hideable: Bools
+    pair_places: Longs
+    pair_items: Ints
+    pair_weights: Floats
+    block: int
+    back: int
+
+
+class Sequences:
+    """A log cut into chunks, from which each epoch packs its batches; the same seed and epoch give the same batches."""
+
+    def __init__(self, log: EventLog, unit_values: Floats, *, shape: Shape, batch_events: int, ties: Ties) -> None:
+        """Prepare the chunks.
+
+        Args:
+            log: events to learn from, canonical order.
+            unit_values: (N,) values as the encoder reads them, 0..1, -1 for none.
+            shape: of the network.
+            batch_events: events in a batch, at most, but for one long history's overlap.
+            ties: whether events of one moment have an order.
+        """
+        self.log = log
+        self.values = unit_values
+        self.window = shape.window
+        self.batch_events = batch_events
+        self.ties = ties
+        overlap = shape.reach - 1
+        users, first = np.unique(log.users, return_index=True)
+        self._starts = first.astype(np.int64)
+        self._ends = np.append(first[1:], len(log)).astype(np.int64)
+        self._basket = _baskets(log)
+        self.has_baskets = ties == "hash" and len(log) > 0 and int(self._basket[-1]) + 1 < len(log)
+        self._chunks = _chunks(self._starts, self._ends, overlap, max(batch_events, 2 * overlap))
+        sizes = self._chunks[:, 1] - self._chunks[:, 0]
+        self.steps_per_epoch = max(1, round(float(sizes.sum()) / batch_events))
+        targets = len(log) - len(users) if self.has_baskets else len(log)
+        self.pairs_per_batch = max(1.0, targets / self.steps_per_epoch)
+
+    def epoch(self, number: int, seed: int, first: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch, from batch `first` on."""
+        generator = np.random.default_rng([seed, number, 17])
+        order = self._order(generator)
+        target_ends = self._target_ends()
+        for rows in self._plan(generator)[first:]:
+            yield self._batch(self._chunks[rows], order, target_ends)
+
+    def walk(self) -> Iterator[tuple[Batch, Longs, Bools]]:
+        """Yield every event once, in the log's order: a batch, the log's place of each event, and whether to read it.
+
+        Events of a chunk's overlap come again as context and are not to be read.
+        """
+        order = np.arange(len(self.log), dtype=np.int64)
+        target_ends = self._target_ends()
+        sizes = self._chunks[:, 1] - self._chunks[:, 0]
+        number = np.cumsum(sizes) // self.batch_events
+        for rows in np.split(np.arange(len(sizes)), np.flatnonzero(np.diff(number)) + 1):
+            chunks = self._chunks[rows]
+            places = _ranges(chunks[:, 0], chunks[:, 1])
+            owned = places >= np.repeat(chunks[:, 2], chunks[:, 1] - chunks[:, 0])
+            yield self._batch(chunks, order, target_ends), places, owned
+
+    def _order(self, generator: np.random.Generator) -> Longs:
+        """Return (all events,) the place in the log of each event, baskets shuffled."""
+        if not self.has_baskets:
+            return np.arange(len(self.log), dtype=np.int64)
+        return np.argsort(self._basket + generator.random(len(self.log))).astype(np.int64)
+
+    def _target_ends(self) -> Longs:
+        """Return for each place t the end of its targets, which begin at t + 1; t + 1 where it has none."""
+        n = len(self.log)
+        places = np.arange(n, dtype=np.int64)
+        last = np.zeros(n, dtype=bool)
+        last[self._ends - 1] = True
+        if not self.has_baskets:
+            return np.where(last, places + 1, places + 2)
+        basket_ends = np.searchsorted(self._basket, self._basket, side="right")
+        following = np.minimum(places + 1, n - 1)
+        ends = np.where(self._basket[following] == self._basket, places + 2, basket_ends[following])
+        return np.where(last, places + 1, ends).astype(np.int64)
+
+    def _plan(self, generator: np.random.Generator) -> list[Longs]:
+        """Pack chunks of like length together: short histories need short attention blocks. Batches in random order."""
+        sizes = self._chunks[:, 1] - self._chunks[:, 0]
+        borders = [*(border for border in _CLASSES if border <= self.window), self.window + 1]
+        classes = np.digitize(sizes, borders)
+        batches: list[Longs] = []
+        for kind in np.unique(classes):
+            rows = generator.permutation(np.flatnonzero(classes == kind))
+            ends = np.cumsum(sizes[rows])
+            parts = max(1, round(float(ends[-1]) / self.batch_events))
+            number = np.minimum((ends - 1) * parts // ends[-1], parts - 1)
+            batches.extend(np.split(rows, np.flatnonzero(np.diff(number)) + 1))
+        return [batches[place] for place in generator.permutation(len(batches))]
+
+    def _batch(self, chunks: Longs, order: Longs, target_ends: Longs) -> Batch:
+        starts, ends, owned = chunks.T
+        sizes = ends - starts
+        block, back = _block(int(sizes.max()), self.window)
+        places = _ranges(starts, ends)
+        padding = -len(places) % block
+        rows = order[places]
+        segments = np.repeat(np.arange(1, len(chunks) + 1), sizes)
+        mine = places >= np.repeat(owned, sizes)
+        following = np.minimum(places + 1, len(self.log) - 1)
+        counts = np.where(mine, target_ends[places] - places - 1, 0)
+        requests = np.where(target_ends[places] > places + 1, self.log.times[order[following]], -1)
+        inside = self._basket[following] == self._basket[places] if self.has_baskets else np.zeros(len(places), bool)
+        pair_places = np.repeat(np.arange(len(places)), counts)
+        targets = order[_ranges(places + 1, places + 1 + counts)]
+        weights = np.where(inside, SAME_BASKET_WEIGHT, 1.0)[pair_places]
+        firsts = self._first_baskets(starts[np.isin(starts, self._starts, assume_unique=False)], order)
+        return Batch(
+            items=_pad(self.log.items[rows], padding),
+            types=_pad(self.log.types[rows], padding),
+            values=_pad(self.values[rows], padding, -1.0),
+            times=_pad(self.log.times[rows], padding),
+            segments=_pad(segments, padding),
+            requests=_pad(requests, padding, -1),
+            hideable=_pad(~inside, padding),
+            pair_places=np.concatenate([np.full(len(firsts), START_PLACE), pair_places]).astype(np.int64),
+            pair_items=self.log.items[np.concatenate([firsts, targets])],
+            pair_weights=np.concatenate([np.ones(len(firsts)), weights]).astype(np.float32),
+            block=block,
+            back=back,
+        )
+
+    def _first_baskets(self, starts: Longs, order: Longs) -> Longs:
+        """Return the places of the events with which the histories that begin at `starts` begin."""
+        if not self.has_baskets:
+            return order[starts]
+        ends = np.searchsorted(self._basket, self._basket[starts], side="right")
+        return order[_ranges(starts, ends)]
+
+
+def _baskets(log: EventLog) -> Longs:
+    """Number the moments: events of one user at one time share a number; ascending along the log."""
+    if len(log) == 0:
+        return np.empty(0, np.int64)
+    changes = (np.diff(log.users) != 0) | (np.diff(log.times) != 0)
+    return np.concatenate([[0], np.cumsum(changes)]).astype(np.int64)
+
+
+def _chunks(starts: Longs, ends: Longs, overlap: int, longest: int) -> Longs:
+    """Cut histories longer than `longest` into chunks (start, end, first place with a loss) that overlap."""
+    begins = np.stack([starts, np.minimum(ends, starts + longest), starts], axis=1)
+    rows = []
+    long = np.flatnonzero(ends - starts > longest)
+    for start, end in zip(starts[long].tolist(), ends[long].tolist(), strict=True):
+        done = start + longest
+        while done < end:
+            stop = min(end, done + longest - overlap)
+            rows.append((done - overlap, stop, done))
+            done = stop
+    return np.concatenate([begins, np.array(rows, dtype=np.int64).reshape(-1, 3)])
+
+
+def _block(longest: int, window: int) -> tuple[int, int]:
+    if longest < window:
+        return -(-longest // 8) * 8, 1
+    # Two blocks of half a window back: 1.5 W keys for a query where whole blocks would read 2 W.
+    return max(1, -(-window // 2)), 2
+
+
+def _ranges(starts: Longs, ends: Longs) -> Longs:
+    """Return the concatenated ranges `starts[i]:ends[i]`."""
+    sizes = ends - starts
+    total = int(sizes.sum())
+    begin = np.repeat(starts - np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes)
+    return np.asarray(np.arange(total, dtype=np.int64) + begin)
+
+
+def _pad(array: NDArray[Kind], n: int, value: float = 0) -> NDArray[Kind]:
+    return np.concatenate([array, np.full(n, value, dtype=array.dtype)])

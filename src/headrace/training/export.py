@@ -1,0 +1,184 @@
+"""Write the trained network as ONNX graphs that serve without PyTorch.
+
+Item vectors are gathered outside, so no graph holds an item table, and one graph serves any catalogue.
+
+Shapes: B histories, T events, n new events, S slots, D width, L layers, P pairs, F rating features.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from headrace.core.formats import ENCODE_FILE, QUERY_FILE, RATING_FILE, STEP_FILE, Shape
+from headrace.model.attention import step_layout
+from headrace.model.encoder import Encoder
+from headrace.model.rating_head import RATING_FEATURES, RatingHead
+from headrace.model.transformer import Transformer
+
+ONNX_OPSET = 20
+
+
+class EncodeGraph(nn.Module):
+    """items (B, T, D), types, values, times (B, T) -> states (B, T, D), caches (B, L, 2, T, D)."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, items: Tensor, types: Tensor, values: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode padded histories; see `Encoder.forward`."""
+        states, caches = self.encoder(self.encoder.events(items, types, values), times)
+        return states, caches
+
+
+class StepGraph(nn.Module):
+    """New events (B, n ...), slots (B, L, 2, S, D), slot_ages, slot_times (B, S) -> states, caches of the new rows."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(
+        self,
+        events: tuple[Tensor, Tensor, Tensor, Tensor],
+        slots: Tensor,
+        slot_ages: Tensor,
+        slot_times: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Encode new events; see `Encoder.step`."""
+        items, types, values, times = events
+        layout = step_layout(slot_ages, slot_times, times, self.encoder.shape.window)
+        return self.encoder.step(self.encoder.events(items, types, values), slots, layout)
+
+
+def export_network(model: Transformer, folder: Path) -> None:
+    """Write `encode.onnx`, `query.onnx` and `step.onnx` into `folder`."""
+    shape = model.shape
+    sizes = (shape.width, shape.layers, shape.heads, shape.window, len(shape.types))
+    weights = {
+        ENCODE_FILE: EncodeGraph(model.encoder).state_dict(),
+        QUERY_FILE: model.query.state_dict(),
+        STEP_FILE: StepGraph(model.encoder).state_dict(),
+    }
+    for name, template in _templates(sizes).items():
+        _write_filled(template, weights[name], folder / name)
+
+
+@lru_cache(maxsize=4)
+def _templates(sizes: tuple[int, int, int, int, int]) -> dict[str, bytes]:
+    """Return the three graphs of one shape with weights of no meaning.
+
+    Tracing takes about 15 s whatever the size, so it is done once a shape: both stages of a training fill in their own
+    weights.
+    """
+    width, layers, heads, window, types = sizes
+    shape = Shape(width=width, layers=layers, heads=heads, window=window, content=0, types=[""] * types)
+    model = Transformer(shape)
+    b, t, s = 3, 5, 4
+    items, moments = torch.randn(b, t, width), torch.arange(b * t).reshape(b, t) * 1_000_000
+    events = {
+        "items": items,
+        "types": torch.zeros(b, t, dtype=torch.int64),
+        "values": torch.full((b, t), 0.5),
+        "times": moments,
+    }
+    by_event = {name: {0: "batch", 1: "events"} for name in events}
+    asked = {
+        "states": items,
+        "times": moments,
+        "ages": torch.arange(t - 1, -1, -1).repeat(b, 1),
+        "requests": moments[:, -1],
+    }
+    by_slot = {**{name: {0: "batch", 1: "slots"} for name in asked}, "requests": {0: "batch"}}
+    cached = {
+        "slots": torch.randn(b, layers, 2, s, width),
+        "slot_ages": torch.arange(s, 0, -1).repeat(b, 1),
+        "slot_times": torch.zeros(b, s, dtype=torch.int64),
+    }
+    by_cache = {name: {0: "batch", 3 if name == "slots" else 1: "slots"} for name in cached}
+    encoder = model.encoder
+    return {
+        ENCODE_FILE: _export(EncodeGraph(encoder), events, by_event, ["states", "caches"]),
+        QUERY_FILE: _export(model.query, asked, by_slot, ["users"]),
+        STEP_FILE: _export(
+            StepGraph(encoder),
+            {**events, **cached},
+            {**by_event, **by_cache},
+            ["states", "caches"],
+            together=len(events),
+        ),
+    }
+
+
+def _write_filled(template: bytes, weights: dict[str, Tensor], path: Path) -> None:
+    graph = onnx.load_from_string(template)
+    for initializer in graph.graph.initializer:
+        if initializer.name in weights:
+            array = weights[initializer.name].detach().numpy()
+            initializer.CopyFrom(onnx.numpy_helper.from_array(np.ascontiguousarray(array), initializer.name))
+    onnx.save(graph, path)
+
+
+def export_rating_head(head: RatingHead, width: int, folder: Path) -> None:
+    """Write `rating.onnx`: users (P, D), items (P, D), features (P, F) -> residuals (P,)."""
+    _write_filled(_rating_template(width), head.state_dict(), folder / RATING_FILE)
+
+
+@lru_cache(maxsize=4)
+def _rating_template(width: int) -> bytes:
+    inputs = {
+        "users": torch.randn(3, width),
+        "items": torch.randn(3, width),
+        "features": torch.randn(3, RATING_FEATURES),
+    }
+    return _export(RatingHead(width).eval(), inputs, {name: {0: "pairs"} for name in inputs}, ["residuals"])
+
+
+def _export(
+    graph: nn.Module,
+    inputs: dict[str, Tensor],
+    dynamic: dict[str, dict[int, str]],
+    outputs: list[str],
+    together: int = 0,
+) -> bytes:
+    """Return the graph; the first `together` inputs are one argument of `forward`, a tuple."""
+    tensors, axes = tuple(inputs.values()), tuple(dynamic[name] for name in inputs)
+    with torch.no_grad(), _quiet():
+        # Unoptimised, the weights keep the names of the parameters; ONNX Runtime optimises when it loads the graph.
+        program = torch.onnx.export(
+            graph,
+            (tensors[:together], *tensors[together:]) if together else tensors,
+            input_names=list(inputs),
+            output_names=outputs,
+            dynamic_shapes=(axes[:together], *axes[together:]) if together else axes,
+            opset_version=ONNX_OPSET,
+            dynamo=True,
+            optimize=False,
+        )
+    assert program is not None
+    serialized: bytes = program.model_proto.SerializeToString()
+    return serialized
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's progress lines and its warnings about its own internals off the terminal."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

@@ -1,0 +1,196 @@
+"""One training step: a batch in, a loss out, weights changed.
+
+Everything random in a step follows from the seed and the step's number, so a training that was stopped goes on to the
+very same numbers.
+
+Shapes: N events of a batch, V items, n distinct items of a step, S negatives, P pairs, D width, P' reduced content.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from headrace.core.errors import ModelError
+from headrace.data.log import Floats, Longs
+from headrace.model.attention import Blocks
+from headrace.model.items import ItemContent, new_ids
+from headrace.model.losses import Pairs, softmax_loss
+from headrace.model.transformer import Transformer
+from headrace.training.batches import Batch
+from headrace.training.negatives import NegativeSampler
+from headrace.training.optimizer import RowAdam, Schedule, clip, network_optimizer
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What a step hides, as shares of 0..1: item ids, and request times."""
+
+    ids: float = 0.1
+    times: float = 0.2
+
+
+class Learner:
+    """The network, its id vectors and the optimizers of both."""
+
+    def __init__(self, model: Transformer, content: ItemContent, *, noise: Noise, seed: int) -> None:
+        """Start from fresh id vectors.
+
+        Args:
+            model: the network, changed in place.
+            content: what the V + 1 items say.
+            noise: what a step hides.
+            seed: of every step's random numbers.
+        """
+        self.model = model
+        self.content = content
+        self.noise = noise
+        self.seed = seed
+        items = len(content.has_text_n) - 1
+        self.ids = new_ids(items, model.shape.width, torch.Generator().manual_seed(seed))
+        self.row_adam = RowAdam(self.ids)
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.adam = network_optimizer(self.parameters, weight_decay=0.01)
+
+    def step(self, batch: Batch, sampler: NegativeSampler, schedule: Schedule, number: int, scale: float) -> float:
+        """Take step `number` (from 1); return the mean loss of its pairs.
+
+        Args:
+            batch: events and targets.
+            sampler: of negatives.
+            schedule: of the learning rate.
+            number: of the step.
+            scale: the loss is summed over the pairs and divided by this (the pairs of an average batch), so that a
+                short batch counts less.
+
+        Raises:
+            ModelError: the loss is not a number.
+        """
+        generator = np.random.default_rng([self.seed, number, 29])
+        rows, places = _distinct(batch, *sampler.draw(generator))
+        leaf = self.ids[rows].requires_grad_()
+        self.model.drop.generator = generator
+        loss = self._loss(batch, rows, leaf, places, generator)
+        self.model.drop.generator = None
+        value = float(loss.detach()) / max(1.0, float(batch.pair_weights.sum()))
+        if not math.isfinite(value):
+            raise ModelError(
+                f"the loss must stay a number and became {value} at step {number}; try half the learning_rate, or look "
+                "for extreme values in the events. The last checkpoint is good: --resume continues from it"
+            )
+        torch.autograd.backward(loss / scale)
+        leaf_gradient = leaf.grad
+        assert leaf_gradient is not None
+        rate = schedule.rate(number)
+        clip(self.parameters)
+        for group in self.adam.param_groups:
+            group["lr"] = rate
+        self.adam.step()
+        self.adam.zero_grad(set_to_none=True)
+        self.row_adam.step(rows, leaf_gradient, rate=rate, number=number)
+        return value
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return what was learned, by name: the network's weights under `model.`, and `ids` (V + 1, D)."""
+        return {**{f"model.{name}": t for name, t in self.model.state_dict().items()}, "ids": self.ids}
+
+    def load_weights(self, tensors: dict[str, Tensor]) -> None:
+        """Take weights of the same shapes; those that are missing stay."""
+        self.ids.copy_(tensors["ids"])
+        own = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+        self.model.load_state_dict(own, strict=False)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the weights and both optimizers' moments."""
+        tensors = {**self.weights(), "rows.first": self.row_adam.first, "rows.second": self.row_adam.second}
+        for place, parameter in enumerate(self.parameters):
+            for name, tensor in self.adam.state[parameter].items():
+                tensors[f"adam.{place}.{name}"] = tensor
+        return tensors
+
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        """Go on from what `state` returned."""
+        self.load_weights(tensors)
+        self.row_adam.first.copy_(tensors["rows.first"])
+        self.row_adam.second.copy_(tensors["rows.second"])
+        for name, tensor in tensors.items():
+            if name.startswith("adam."):
+                _, place, moment = name.split(".")
+                self.adam.state[self.parameters[int(place)]][moment] = tensor.clone()
+
+    @torch.no_grad()
+    def vectors(self, known: Tensor) -> tuple[Tensor, Tensor]:
+        """Return input and output vectors, (V + 1, D) each; items that `known` (V + 1,) does not mark have no id."""
+        ids = torch.where(known.unsqueeze(1), self.ids, self.model.items.no_id)
+        inputs, outputs = self.model.items(ids, self.content)
+        outputs[0] = 0.0
+        return inputs, outputs
+
+    def _loss(self, batch: Batch, rows: Tensor, ids: Tensor, places: _Places, generator: np.random.Generator) -> Tensor:
+        dropped = torch.from_numpy(generator.random(len(rows)) < self.noise.ids).unsqueeze(1)
+        shown = torch.where(dropped, self.model.items.no_id, ids)
+        inputs, outputs = self.model.items(shown, self.content.of(rows))
+        requests = np.where(
+            batch.hideable & (generator.random(len(batch.requests)) < self.noise.times), -1, batch.requests
+        )
+        x = self.model.encoder.events(
+            F.embedding(places.items, inputs),
+            torch.from_numpy(batch.types.astype(np.int64)),
+            torch.from_numpy(batch.values),
+        )
+        users = self.model.packed_users(
+            x,
+            torch.from_numpy(batch.times),
+            torch.from_numpy(batch.segments),
+            torch.from_numpy(requests),
+            Blocks(batch.block, batch.back),
+        )
+        asked, queries = np.unique(batch.pair_places + 1, return_inverse=True)
+        everyone = torch.cat([self.model.query.beginning(), users])
+        pairs = _pairs(queries, batch.pair_weights, places)
+        return softmax_loss(
+            everyone[torch.from_numpy(asked)],
+            F.embedding(places.targets, outputs),
+            F.embedding(places.negatives, outputs),
+            places.shift,
+            pairs,
+        )
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where a step's items stand among its distinct items: (N,), (P,), (S,), and the log-Q correction (S,)."""
+
+    items: Tensor
+    targets: Tensor
+    negatives: Tensor
+    shift: Tensor
+
+
+def _distinct(batch: Batch, negatives: Longs, shift: Floats) -> tuple[Tensor, _Places]:
+    together = np.concatenate([batch.items, batch.pair_items, negatives])
+    rows, inverse = np.unique(together, return_inverse=True)
+    parts = np.split(inverse.astype(np.int64), [len(batch.items), len(batch.items) + len(batch.pair_items)])
+    items, targets, drawn = (torch.from_numpy(part) for part in parts)
+    return torch.from_numpy(rows.astype(np.int64)), _Places(items, targets, drawn, torch.from_numpy(shift))
+
+
+def _pairs(queries: Longs, weights: Floats, places: _Places) -> Pairs:
+    """Find the negatives that are a target of the same query."""
+    targets, negatives = places.targets.numpy(), places.negatives.numpy()
+    order = np.argsort(negatives, kind="stable")
+    first = np.searchsorted(negatives[order], targets, side="left")
+    counts = np.searchsorted(negatives[order], targets, side="right") - first
+    begin = np.repeat(first - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
+    hits = order[np.arange(int(counts.sum())) + begin]
+    return Pairs(
+        queries=torch.from_numpy(queries.astype(np.int64)),
+        weights=torch.from_numpy(weights),
+        hit_queries=torch.from_numpy(np.repeat(queries, counts).astype(np.int64)),
+        hit_negatives=torch.from_numpy(hits.astype(np.int64)),
+    )

@@ -1,0 +1,91 @@
+"""Packing: each event once, each target once, and no place that sees what it must predict."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from training_cases import HOUR, SHAPE, log_of, sequences_of
+
+from headrace.core.formats import Shape
+from headrace.training.batches import SAME_BASKET_WEIGHT, Batch, Sequences
+
+SHORT = Shape(width=8, layers=1, heads=1, window=4, content=0, types=["a"])
+
+
+def pairs_of(batch: Batch) -> list[tuple[list[int], int, float]]:
+    """Return (history that the place may read, target, weight) of each pair."""
+    found = []
+    for place, item, weight in zip(batch.pair_places, batch.pair_items, batch.pair_weights, strict=True):
+        own = batch.segments == batch.segments[place]
+        history = batch.items[own & (np.arange(len(own)) <= place)].tolist() if place >= 0 else []
+        found.append((history, int(item), float(weight)))
+    return found
+
+
+def all_pairs(sequences: Sequences) -> list[tuple[list[int], int, float]]:
+    return [pair for batch in sequences.epoch(0, 1) for pair in pairs_of(batch)]
+
+
+histories = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=25), min_size=1, max_size=8)
+
+
+@given(histories, st.sampled_from([8, 20, 64]))
+@settings(max_examples=40, deadline=None)
+def test_in_file_order_each_event_is_a_target_once_behind_its_own_past(items: list[list[int]], batch: int) -> None:
+    sequences = sequences_of(log_of(items), shape=SHORT, batch_events=batch, ties="file")
+    reach = SHORT.reach
+    found = sorted((history[-reach:], item) for history, item, _ in all_pairs(sequences))
+    expected = sorted((own[max(0, t - reach) : t], own[t]) for own in items for t in range(len(own)))
+    assert found == expected
+
+
+@given(histories)
+@settings(max_examples=20, deadline=None)
+def test_walking_reads_every_event_once(items: list[list[int]]) -> None:
+    log = log_of(items)
+    places = np.concatenate([p[owned] for _, p, owned in sequences_of(log, shape=SHORT, batch_events=16).walk()])
+    assert sorted(places.tolist()) == list(range(len(log)))
+
+
+def test_the_last_of_a_basket_predicts_each_item_of_the_next() -> None:
+    log = log_of([[1, 2, 3, 4, 5]], [[0, 0, 5, 5, 9]])
+    pairs = all_pairs(sequences_of(log))
+    strict = sorted((sorted(history), item) for history, item, weight in pairs if weight == 1.0)
+    assert strict == [([], 1), ([], 2), ([1, 2], 3), ([1, 2], 4), ([1, 2, 3, 4], 5)]
+    inside = [(set(history), item) for history, item, weight in pairs if np.isclose(weight, SAME_BASKET_WEIGHT)]
+    assert len(inside) == 2
+    assert all(item not in history for history, item in inside)
+
+
+def test_a_place_is_asked_at_the_time_of_what_it_predicts_and_inside_a_basket_the_time_is_not_hidden() -> None:
+    log = log_of([[1, 2, 3]], [[0, 0, 7]])
+    (batch,) = sequences_of(log).epoch(0, 1)
+    asked = batch.requests[:3] - 10**15
+    assert asked.tolist() == [0, 7 * HOUR, -1 - 10**15]
+    assert batch.hideable[:2].tolist() == [False, True]
+
+
+def test_a_basket_is_shuffled_anew_each_epoch_and_the_same_epoch_is_the_same() -> None:
+    log = log_of([list(range(1, 13))], [[0] * 12])
+    orders = [next(iter(sequences_of(log).epoch(number, 1))).items[:12].tolist() for number in (0, 1, 0)]
+    assert orders[0] != orders[1]
+    assert orders[0] == orders[2]
+    assert sorted(orders[0]) == list(range(1, 13))
+
+
+def test_an_epoch_goes_on_from_any_batch() -> None:
+    sequences = sequences_of(log_of([[1, 2, 3, 4]] * 40), batch_events=32)
+    whole = list(sequences.epoch(3, 1))
+    rest = list(sequences.epoch(3, 1, first=2))
+    assert len(whole) == len(rest) + 2
+    assert all(np.array_equal(a.items, b.items) for a, b in zip(whole[2:], rest, strict=True))
+
+
+def test_padding_is_less_than_a_block() -> None:
+    generator = np.random.default_rng(0)
+    log = log_of([[1] * int(n) for n in generator.integers(1, 200, 60)])
+    for batch in sequences_of(log, shape=SHAPE, batch_events=2048).epoch(0, 1):
+        assert int((batch.segments == 0).sum()) < batch.block
+        longest = int(np.bincount(batch.segments).max())
+        assert batch.block * batch.back >= min(SHAPE.window, longest) - 1

@@ -1,0 +1,105 @@
+"""PyTorch equals ONNX, on all three graphs and the rating head."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from training_cases import SHAPE
+
+from headrace.core.formats import ENCODE_FILE, QUERY_FILE, RATING_FILE, STEP_FILE
+from headrace.model.attention import step_layout
+from headrace.model.rating_head import RATING_FEATURES, RatingHead
+from headrace.model.transformer import Transformer
+from headrace.training.export import export_network, export_rating_head
+
+TOLERANCE = 1e-4
+
+
+@pytest.fixture(scope="module")
+def model() -> Transformer:
+    torch.manual_seed(5)
+    network = Transformer(SHAPE).eval()
+    for parameter in network.parameters():
+        parameter.data.add_(torch.randn_like(parameter) * 0.1)
+    return network
+
+
+@pytest.fixture(scope="module")
+def folder(model: Transformer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("graphs")
+    export_network(model, path)
+    return path
+
+
+def session(path: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options)
+
+
+def events(batch: int, n: int, seed: int = 0) -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    gaps = generator.choice([0, 900_000, 10**9, 10**13], (batch, n))
+    return {
+        "items": generator.normal(size=(batch, n, SHAPE.width)).astype(np.float32),
+        "types": generator.integers(-1, 2, (batch, n)),
+        "values": generator.choice([-1.0, 0.0, 0.4, 1.0], (batch, n)).astype(np.float32),
+        "times": 10**15 + np.cumsum(gaps, axis=1),
+    }
+
+
+@pytest.mark.parametrize(("batch", "n"), [(1, 1), (3, 7), (2, 120)])
+def test_encoding_and_asking_are_the_same_in_both(model: Transformer, folder: Path, batch: int, n: int) -> None:
+    given = events(batch, n)
+    states, caches = session(folder / ENCODE_FILE).run(["states", "caches"], given)
+    inputs = {name: torch.from_numpy(array) for name, array in given.items()}
+    with torch.no_grad():
+        x = model.encoder.events(inputs["items"], inputs["types"], inputs["values"])
+        expected, expected_caches = model.encoder(x, inputs["times"])
+    np.testing.assert_allclose(states, expected.numpy(), atol=TOLERANCE)
+    np.testing.assert_allclose(caches, expected_caches.numpy(), atol=TOLERANCE)
+    ages = np.tile(np.arange(n - 1, -1, -1), (batch, 1))
+    requests = np.where(np.arange(batch) % 2 == 0, -1, given["times"][:, -1] + 10**10)
+    (users,) = session(folder / QUERY_FILE).run(
+        ["users"], {"states": states, "times": given["times"], "ages": ages, "requests": requests}
+    )
+    with torch.no_grad():
+        asked = model.query(expected, inputs["times"], torch.from_numpy(ages), torch.from_numpy(requests))
+    np.testing.assert_allclose(users, asked.numpy(), atol=TOLERANCE)
+
+
+def test_stepping_is_the_same_in_both_and_goes_on_from_what_encoding_cached(model: Transformer, folder: Path) -> None:
+    given = events(2, 9)
+    first = {name: array[:, :6] for name, array in given.items()}
+    rest = {name: array[:, 6:] for name, array in given.items()}
+    whole, _ = session(folder / ENCODE_FILE).run(["states", "caches"], given)
+    _, slots = session(folder / ENCODE_FILE).run(["states", "caches"], first)
+    ages = np.tile(np.arange(6, 0, -1), (2, 1))
+    cached = {"slots": slots, "slot_ages": ages, "slot_times": first["times"]}
+    states, rows = session(folder / STEP_FILE).run(["states", "caches"], {**rest, **cached})
+    np.testing.assert_allclose(states, whole[:, 6:], atol=TOLERANCE)
+    with torch.no_grad():
+        tensors = {name: torch.from_numpy(array) for name, array in {**rest, **cached}.items()}
+        layout = step_layout(tensors["slot_ages"], tensors["slot_times"], tensors["times"], SHAPE.window)
+        x = model.encoder.events(tensors["items"], tensors["types"], tensors["values"])
+        expected, expected_rows = model.encoder.step(x, tensors["slots"], layout)
+    np.testing.assert_allclose(states, expected.numpy(), atol=TOLERANCE)
+    np.testing.assert_allclose(rows, expected_rows.numpy(), atol=TOLERANCE)
+
+
+def test_the_rating_head_is_the_same_in_both(tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    head = RatingHead(SHAPE.width).eval()
+    for parameter in head.parameters():
+        parameter.data.normal_()
+    export_rating_head(head, SHAPE.width, tmp_path)
+    sizes = {"users": SHAPE.width, "items": SHAPE.width, "features": RATING_FEATURES}
+    given = {name: np.random.default_rng(1).normal(size=(4, size)).astype(np.float32) for name, size in sizes.items()}
+    (residuals,) = session(tmp_path / RATING_FILE).run(["residuals"], given)
+    with torch.no_grad():
+        expected = head(*(torch.from_numpy(array) for array in given.values()))
+    np.testing.assert_allclose(residuals, expected.numpy(), atol=TOLERANCE)

@@ -1,0 +1,157 @@
+"""Choices between the cuts: how good the encoder is so far, and the blend of it with the counts.
+
+Shapes: V items, B questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from headrace.core.formats import Blend
+from headrace.core.settings import RankingSettings
+from headrace.core.types import Seen
+from headrace.data.log import Bools, EventLog, Floats, History
+from headrace.pipeline.stages import Question
+from headrace.ranking.behaviour import Behaviour
+from headrace.ranking.blending import Sample, blend_ndcg, collect, fit_blend
+from headrace.ranking.catalogue import Catalogue
+from headrace.ranking.network import ItemVectors, Network
+from headrace.ranking.requests import Request
+from headrace.ranking.rules import standard_rules
+from headrace.ranking.sources import Encoder, Sources
+
+_AT_ONCE = 128
+_CUTOFF = 10
+_LEAST_SAMPLES = 20
+"""With fewer questions a search would fit chance."""
+DEFAULT_BLEND = Blend(encoder=1.0, counts=1.0, popularity=0.0)
+
+
+def encoder_ndcg(network: Network, vectors: ItemVectors, asked: Sequence[Question], seen: Seen) -> float | None:
+    """Return NDCG@10 of the encoder alone over the whole catalogue, the mean over targets; None without questions."""
+    total, targets = 0.0, 0
+    for start in range(0, len(asked), _AT_ONCE):
+        group = asked[start : start + _AT_ONCE]
+        users = network.users([q.history for q in group], [q.time for q in group], vectors)
+        scores = users @ vectors.outputs.T
+        scores[:, 0] = -np.inf
+        for row, question in zip(scores, group, strict=True):
+            wanted = row[question.targets].copy()
+            if seen == "exclude":
+                row[question.history.items] = -np.inf
+                wanted = np.where(np.isin(question.targets, question.history.items), -np.inf, wanted)
+            best = np.sort(np.partition(row, -_CUTOFF)[-_CUTOFF:])[::-1] if len(row) > _CUTOFF else np.sort(row)[::-1]
+            ranks = np.searchsorted(-best, -wanted, side="left")
+            hit = (ranks < _CUTOFF) & np.isfinite(wanted)
+            total += float((1.0 / np.log2(ranks[hit] + 2.0)).sum())
+            targets += len(wanted)
+    return total / targets if targets else None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The blend, and NDCG@10 between the cuts of it, of the encoder alone and of the counts alone."""
+
+    blend: Blend
+    blended: float
+    encoder: float
+    counts: float
+
+
+def choose_blend(
+    network: Network,
+    vectors: ItemVectors,
+    asked: Sequence[Question],
+    *,
+    counted: Counted,
+    catalogue: Catalogue,
+    settings: RankingSettings,
+) -> Chosen | None:
+    """Fit the blend with the counts as they stood before each target; None with too few questions.
+
+    Args:
+        network: of the fitted stage.
+        vectors: its items.
+        asked: questions in time order.
+        counted: what the counts hold at first, and what is counted while the questions pass.
+        catalogue: of the dataset.
+        settings: of the counts.
+    """
+    users = _ask_all(network, vectors, asked)
+    seen = counted.seen
+    rules = standard_rules(catalogue, msgspec.structs.replace(settings, distinct_titles=False))
+    samples: list[Sample] = []
+    for place, question in enumerate(asked):
+        counted.pass_until(question.time)
+        encoder = _Remembered(network, vectors, users[place : place + 1])
+        sources = Sources(catalogue, counted.behaviour, settings, encoder)
+        request = Request(question.history, _CUTOFF, question.time, seen=seen)
+        samples += collect([request], [question.targets], sources=sources, rules=rules)
+    if len(samples) < _LEAST_SAMPLES:
+        return None
+    blend = fit_blend(samples)
+    alone = Blend(encoder=1.0, counts=0.0, popularity=0.0)
+    counts = Blend(encoder=0.0, counts=1.0, popularity=0.0)
+    return Chosen(blend, *(blend_ndcg(samples, each) for each in (blend, alone, counts)))
+
+
+class Counted:
+    """Counts that follow a log in time."""
+
+    def __init__(self, log: EventLog, first: Bools, *, live: bool, window: int, seen: Seen) -> None:
+        """Count the first events.
+
+        Args:
+            log: all events.
+            first: (N,) what is counted at the start: for each user, the events before some time.
+            live: whether later events are counted as time passes; under `leave-one-out` none is.
+            window: of the transition counts.
+            seen: whether lists hold what the user has met.
+        """
+        self.seen = seen
+        self.behaviour = Behaviour(window)
+        self.behaviour.add_log(log.where(first))
+        self._log = log
+        later = np.flatnonzero(~first) if live else np.empty(0, np.int64)
+        self._later = later[np.argsort(log.times[later], kind="stable")]
+        self._next = 0
+        self._starts = log.offsets()
+
+    def pass_until(self, time: int) -> None:
+        """Count the events strictly before `time`."""
+        end = self._next
+        while end < len(self._later) and self._log.times[self._later[end]] < time:
+            end += 1
+        places = self._later[self._next : end]
+        self._next = end
+        for user in np.unique(self._log.users[places]).tolist():
+            own = places[self._log.users[places] == user]
+            start = int(self._starts[user])
+            before, after = self._history(start, int(own.min())), self._history(start, int(own.max()) + 1)
+            self.behaviour.change(before, after, first=len(before))
+
+    def _history(self, start: int, end: int) -> History:
+        log = self._log
+        return History(log.items[start:end], log.types[start:end], log.values[start:end], log.times[start:end])
+
+
+@dataclass(frozen=True)
+class _Remembered(Encoder):
+    """An encoder whose user vectors are known already, (B, D): all questions were encoded at once."""
+
+    users: Floats
+
+    def scores(self, histories: Sequence[History], times: Sequence[int | None], n_items: int) -> Floats:
+        scores = self.users @ self.vectors.outputs.T
+        scores[:, 0] = np.nan
+        return scores
+
+
+def _ask_all(network: Network, vectors: ItemVectors, asked: Sequence[Question]) -> Floats:
+    groups = [asked[start : start + _AT_ONCE] for start in range(0, len(asked), _AT_ONCE)]
+    users = [network.users([q.history for q in group], [q.time for q in group], vectors) for group in groups]
+    return np.concatenate([np.zeros((0, network.info.shape.width), np.float32), *users])

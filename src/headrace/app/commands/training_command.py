@@ -1,0 +1,72 @@
+"""`headrace train`: learn a model from a dataset, with a progress line; Ctrl-C and kill leave a checkpoint."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from headrace.app.commands.options import ConfigOption, settings_of
+from headrace.core.errors import NotReadyError, SettingsError
+from headrace.core.formats import CARD_FILE, ModelInfo
+
+
+def train_command(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET")],
+    out: Annotated[Path, typer.Option("--out", metavar="MODEL", help="The folder to write.")],
+    protocol: Annotated[
+        Literal["time", "leave-one-out", "all"],
+        typer.Option(help="What to learn from: before the last tenth, all but each user's last event, or everything."),
+    ] = "time",
+    minutes: Annotated[
+        float | None, typer.Option(metavar="N", help="About how long; becomes a number of steps.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(metavar="N", help="Steps of each stage, to repeat a run.")] = None,
+    preset: Annotated[str | None, typer.Option(help="auto, tiny, small or base.")] = None,
+    start: Annotated[
+        Path | None, typer.Option("--from", metavar="MODEL", help="Begin with the weights of this model.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint of a stopped training.")] = False,
+    progress: Annotated[Path | None, typer.Option("--progress", metavar="FILE", hidden=True)] = None,
+    go_on: Annotated[bool, typer.Option("--go-on", hidden=True, help="Resume if there is a checkpoint.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Train the Transformer on a dataset and write a model folder."""
+    if minutes is not None and steps is not None:
+        raise SettingsError("a training is as long as --minutes or --steps says, both came; give one")
+    if resume and (start is not None or steps is not None or minutes is not None):
+        raise SettingsError("--resume goes on with the settings that the training began with; give it alone")
+    if find_spec("torch") is None:
+        raise NotReadyError("training needs PyTorch, it is not installed; run `pip install 'headrace[train]'`")
+    flags = {"training.minutes": minutes, "training.steps": steps, "training.preset": preset}
+    settings = settings_of(config, flags)
+
+    from headrace.app.terminal import ProgressLine
+    from headrace.app.watching import Watch, stopping_on_signals
+    from headrace.data.dataset import Dataset
+    from headrace.pipeline import fitting
+
+    data = Dataset.open(dataset)
+    with ProgressLine("training") as line:
+        watch = Watch(line, progress)
+        with stopping_on_signals(watch):
+            if resume or (go_on and fitting.can_resume(out)):
+                info = fitting.resume(data, out=out, watcher=watch)
+            else:
+                info = fitting.train(
+                    data, out=out, settings=settings, protocol=protocol, from_model=start, watcher=watch
+                )
+    show_model(out, info)
+
+
+def show_model(folder: Path, info: ModelInfo) -> None:
+    """Say what was trained."""
+    from headrace.app.terminal import say
+
+    learned = info.learned
+    say(f"wrote {folder}: version {info.version}, preset {info.preset}, {info.steps:,} steps")
+    say(
+        f"learned from {learned.events:,} events under the protocol {learned.protocol}; {folder / CARD_FILE} tells more"
+    )

@@ -1,0 +1,83 @@
+"""Listen on an address and run the service there until it is told to stop."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import signal
+import socket
+from typing import TYPE_CHECKING, NoReturn
+
+from headrace.core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from litestar import Litestar
+
+BACKLOG = 2048
+"""Connections that may wait to be taken."""
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach `host`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a bound socket; port 0 takes a free one. It is bound before the long start, so that a slip shows at once.
+
+    Raises:
+        SettingsError: the port is in use or not allowed, or the host is not of this machine.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise SettingsError(f"cannot listen on {host}: {error.strerror}; see --host") from None
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        bound.close()
+        if error.errno == errno.EADDRINUSE:
+            raise SettingsError(f"port {port} of {host} must be free, it is in use; name another with --port") from None
+        raise SettingsError(f"cannot listen on {host} port {port}: {error.strerror}; see --host and --port") from None
+    return bound
+
+
+def address_of(bound: socket.socket) -> str:
+    """Return the address that a browser takes."""
+    host, port = bound.getsockname()[:2]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{shown}:{port}"
+
+
+def run_until_stopped(application: Litestar, bound: socket.socket) -> None:
+    """Serve until Ctrl-C or SIGTERM, and return after the open requests are answered, so that the caller can close."""
+    import uvicorn
+
+    config = uvicorn.Config(
+        application,
+        http="httptools",
+        loop="uvloop",
+        lifespan="on",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=10,
+        backlog=BACKLOG,
+    )
+    # uvicorn raises the signal again once it has ended; without a handler, SIGTERM would then end us before the close.
+    before = signal.signal(signal.SIGTERM, _leave)
+    try:
+        uvicorn.Server(config).run(sockets=[bound])
+    except KeyboardInterrupt:
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _leave(*_: object) -> NoReturn:
+    raise KeyboardInterrupt

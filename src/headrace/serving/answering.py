@@ -1,0 +1,222 @@
+"""From a question in ids to a list in ids: what the engine's thread owns besides the histories.
+
+Evaluation calls the same `recommend`, so that the offline number is the online behaviour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from headrace.core.errors import DataError, NotFoundError, NotReadyError
+from headrace.core.settings import RankingSettings
+from headrace.core.types import DEFAULT_TYPE, RATING_TYPE, Recommendation, Seen
+from headrace.data.log import EMPTY_HISTORY, EventLog, Floats, History, Ints
+from headrace.ranking.behaviour import Behaviour
+from headrace.ranking.catalogue import Catalogue
+from headrace.ranking.recommender import recommend
+from headrace.ranking.requests import NO_ITEMS, Answer, Request
+from headrace.ranking.rules import standard_rules
+from headrace.ranking.scorer import Scorer, default_scorer
+from headrace.ranking.similarity import similar_items
+from headrace.ranking.sources import Encoder, Sources
+from headrace.serving.models import LoadedModel
+from headrace.serving.questions import PastEvent, Question
+from headrace.serving.schema import DELETED
+from headrace.serving.states import UserState, float_values
+from headrace.serving.store import StoredItem
+
+_SECOND_US = 1_000_000
+_UNKNOWN_TYPE = 1 << 30
+"""The type of an event that came with a question and has one that nobody has heard of."""
+
+
+class Answering:
+    """Catalogue, counts and model; used by one thread at a time."""
+
+    def __init__(
+        self, behaviour: Behaviour, catalogue: Catalogue, types: Sequence[str], settings: RankingSettings
+    ) -> None:
+        """Begin without a model.
+
+        Args:
+            behaviour: the counts.
+            catalogue: the store's items; an index is a key.
+            types: the store's event types, growing.
+            settings: how to rank.
+        """
+        self.catalogue = catalogue
+        self.model: LoadedModel | None = None
+        self.habit: Seen = "exclude"
+        self._types = types
+        self._settings = settings
+        self._sources = Sources(self.catalogue, behaviour, settings)
+        self._rules = standard_rules(self.catalogue, settings)
+
+    @property
+    def behaviour(self) -> Behaviour:
+        """The counts."""
+        return self._sources.behaviour
+
+    @property
+    def version(self) -> str | None:
+        """The version of the model; None without one."""
+        return None if self.model is None else self.model.version
+
+    @property
+    def seen(self) -> Seen:
+        """Whether lists hold what the user met, where the question does not say."""
+        if self._settings.seen != "learned":
+            return self._settings.seen
+        return self.habit if self.model is None else self.model.info.seen
+
+    def mention(self, key: int, item_id: str) -> None:
+        """Take in an item that nobody had heard of."""
+        index = self.catalogue.mention(item_id)
+        assert index == key, "keys of the store are indices of the catalogue"
+
+    def put_item(self, stored: StoredItem) -> None:
+        """Take in an item that was put, changed or deleted; the next answer knows."""
+        item = stored.item
+        if stored.state == DELETED:
+            self.catalogue.remove(stored.key)
+        else:
+            self.catalogue.put(item.item_id, title=item.title, categories=item.categories, available=item.available)
+
+    def take(self, model: LoadedModel) -> None:
+        """Exchange the model."""
+        self.model = model
+        self._sources = replace(self._sources, encoder=Encoder(model.network, model.vectors))
+
+    def place(self, model: LoadedModel, key: int, inputs: Floats, outputs: Floats) -> None:
+        """Give an item that the model has not learned the (1, D) vectors of its content.
+
+        Nothing happens if the model has been exchanged since they were made, or has learned the item.
+        """
+        vectors = model.vectors
+        if model is not self.model:
+            return
+        missing = key + 1 - len(vectors.outputs)
+        if missing > 0:
+            vectors.append(
+                np.repeat(vectors.inputs[:1], missing, 0), np.zeros((missing, vectors.outputs.shape[1]), np.float32)
+            )
+        if not vectors.rows[key]:
+            vectors.inputs[key] = inputs[0]
+            vectors.replace_output(key, outputs[0])
+
+    def request(self, question: Question, state: UserState | None, now: int) -> Request:
+        """Turn a question into indices.
+
+        Raises:
+            DataError: an event type that nobody has heard of.
+        """
+        history = self._history(question.history, now) if question.user_id is None else None
+        if history is None:
+            history = EMPTY_HISTORY if state is None else state.history
+        return Request(
+            history=history,
+            k=question.k,
+            time=now,
+            exclude=self._indices(question.exclude),
+            seen=question.seen or self.seen,
+            event_type=None if question.event_type is None else self.type_index(question.event_type),
+            only=None if question.only is None else self._indices(question.only),
+            category=question.category,
+        )
+
+    def answer(self, requests: Sequence[Request]) -> list[Answer]:
+        """Answer requests, together."""
+        self._follow_types()
+        scorer = default_scorer(self.seen) if self.model is None else Scorer(self.model.info.blend)
+        return recommend(requests, sources=self._sources, rules=self._rules, scorer=scorer)
+
+    def similar(self, item_id: str, k: int) -> list[Recommendation]:
+        """List items like an item, best first.
+
+        Raises:
+            NotFoundError: no such item.
+        """
+        item = self.catalogue.index(item_id)
+        if not item:
+            raise NotFoundError(f"no item has the id {item_id!r}")
+        return self.listed(similar_items(item, k, sources=self._sources, rules=self._rules))
+
+    def listed(self, answer: Answer) -> list[Recommendation]:
+        """Return an answer in ids."""
+        rows = zip(answer.items.tolist(), answer.scores.tolist(), answer.reasons, strict=True)
+        return [Recommendation(self.catalogue.id(item), score, reason) for item, score, reason in rows]
+
+    def rate(self, state: UserState | None, item_ids: Sequence[str]) -> tuple[Floats, Floats, Floats]:
+        """Return (n,) ratings, low and high of items; a model with a rating head must be loaded."""
+        model = self.model
+        if model is None or model.ratings is None:
+            raise NotReadyError("a rating needs a model that learned from ratings; train on ratings and swap it in")
+        self._follow_types()
+        histories = [EMPTY_HISTORY if state is None else state.history]
+        items = np.array([self.catalogue.index(item_id) for item_id in item_ids], np.int32)
+        items[items >= len(model.vectors.outputs)] = 0
+        # The head learned with the time of the request hidden.
+        users = model.network.users(histories, [None], model.vectors)
+        rated = model.ratings.rate(users, histories, np.zeros(len(items), np.int32), items, model.vectors)
+        return rated.ratings, rated.low, rated.high
+
+    def type_index(self, name: str) -> int:
+        """Return the index of an event type.
+
+        Raises:
+            DataError: nobody has heard of it.
+        """
+        if name not in self._types:
+            known = ", ".join(sorted(self._types)[:20]) or "none yet"
+            raise DataError(f"event_type must be a type that events have had, got {name!r}; there are: {known}")
+        return self._types.index(name)
+
+    def _follow_types(self) -> None:
+        """Let the model know the event types that came since it was loaded; the last place stands for unheard ones."""
+        if self.model is None or len(self.model.vectors.types) == len(self._types) + 1:
+            return
+        index = {name: place for place, name in enumerate(self.model.info.shape.types)}
+        known = [index.get(name, -1) for name in self._types]
+        self.model.vectors.types = np.array([*known, -1], np.int32)
+
+    def _history(self, events: Sequence[PastEvent], now: int) -> History:
+        """Return a history that came with the question; items that nobody knows are left out."""
+        keys = [self.catalogue.index(event.item_id) for event in events]
+        known = [(key, event) for key, event in zip(keys, events, strict=True) if key]
+        # Without times the order given counts: at one moment they would be a basket, which has none.
+        moments = [now - (len(known) - place) * _SECOND_US for place in range(len(known))]
+        times = [
+            moment if event.time is None else event.time for moment, (_, event) in zip(moments, known, strict=True)
+        ]
+        kinds = [event.type or (DEFAULT_TYPE if event.value is None else RATING_TYPE) for _, event in known]
+        index = {name: place for place, name in enumerate(self._types)}
+        order = np.argsort(np.array(times, np.int64), kind="stable")
+        return History(
+            np.array([key for key, _ in known], np.int32)[order],
+            np.array([index.get(kind, _UNKNOWN_TYPE) for kind in kinds], np.int32)[order],
+            float_values([event.value for _, event in known])[order],
+            np.array(times, np.int64)[order],
+        )
+
+    def _indices(self, ids: Sequence[str]) -> Ints:
+        found = [self.catalogue.index(item_id) for item_id in ids]
+        return np.array([index for index in found if index], np.int32) if found else NO_ITEMS
+
+
+def warm_up(settings: RankingSettings) -> None:
+    """Run everything compiled once, on a shop of three items."""
+    answering = Answering(Behaviour(settings.count_window), Catalogue.of_ids("123"), [DEFAULT_TYPE], settings)
+    keys = np.array([1, 2, 3], np.int32)
+    history = History(keys, np.zeros(3, np.int32), np.full(3, np.nan, np.float32), keys.astype(np.int64) * _SECOND_US)
+    users = np.ones(3, np.int32)
+    log = EventLog(users, history.items, history.types, history.values, history.times, n_users=1, n_items=3)
+    answering.behaviour.add_log(log)
+    answering.behaviour.change(history, EMPTY_HISTORY)
+    answering.behaviour.change(EMPTY_HISTORY, history)
+    for seen in ("include", "exclude"):
+        answering.answer([Request(history, seen=seen, time=4 * _SECOND_US)])
+    answering.similar("1", 2)
+    Behaviour.from_state(answering.behaviour.state())

@@ -1,0 +1,366 @@
+"""The engine: one thread that owns counts, histories, catalogue and model, and answers questions in batches.
+
+All that it is told or asked stands in one queue in the order of arrival. The writer tells it of a commit before the
+client hears of it, so a question that a client asks after its event was acknowledged always stands behind that event.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from itertools import groupby
+from typing import TypeVar
+from uuid import uuid4
+
+from headrace.core.errors import HeadraceError, LateError, OverloadedError
+from headrace.core.settings import Settings
+from headrace.core.types import Item
+from headrace.data.log import EMPTY_HISTORY, Floats, History
+from headrace.ranking.catalogue import Catalogue
+from headrace.ranking.requests import Answer
+from headrace.serving import snapshots
+from headrace.serving.answering import Answering, warm_up
+from headrace.serving.batch import AnswerRecord, Commit
+from headrace.serving.models import LoadedModel
+from headrace.serving.moments import iso_time
+from headrace.serving.questions import NO_MODEL, Given, Question, Waiting
+from headrace.serving.states import Histories, ItemHashes, UserState
+from headrace.serving.store import Store
+from headrace.serving.telemetry import Telemetry
+from headrace.serving.writer import erasures
+
+AT_LEAST_S = 2.0
+"""How long a question with `at_least` waits for that event."""
+
+_BEHIND = 32
+"""Commits that may wait to be counted in; a commit holds what came while the one before was written."""
+_PATIENCE_S = 5.0
+
+Result = TypeVar("Result")
+Task = Callable[[], None]
+
+
+class Engine:
+    """Hears of commits from the writer and of questions from any thread; see `Listener` for the writer's side."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        settings: Settings,
+        telemetry: Telemetry,
+        clock: Callable[[], int],
+    ) -> None:
+        """Read the store and get ready; `start` begins to answer.
+
+        Args:
+            store: open.
+            settings: all of them.
+            telemetry: where to count.
+            clock: microseconds UTC.
+        """
+        self._store = store
+        self._settings = settings
+        self._telemetry = telemetry
+        self._clock = clock
+        catalogue = Catalogue.of_items(store.listing())
+        self._hashes = ItemHashes(catalogue.ids)
+        self._histories = Histories(store, self._hashes, settings.serving.user_cache_bytes)
+        self._counted = snapshots.restore(store, self._hashes, window=settings.ranking.count_window)
+        self.answering = Answering(self._counted.behaviour, catalogue, store.types, settings.ranking)
+        self.answering.habit = self._counted.repeats.habit
+        self.applied = store.last_sequence()
+        self._erased = erasures(store)
+        self.record: Callable[[AnswerRecord], None] = lambda _: None
+        self._queue: deque[Waiting | Task] = deque()
+        self._asked = 0
+        self._early: list[Waiting] = []
+        self._told = 0
+        self._wake = threading.Condition()
+        self._room = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="headrace-engine", daemon=True)
+        self._held: History = EMPTY_HISTORY
+        self._saving: threading.Thread | None = None
+        telemetry.watch_queue("engine", lambda: len(self._queue))
+        telemetry.events_seen.set_function(lambda: self.applied)
+        telemetry.user_bytes.set_function(lambda: self._histories.bytes)
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Answer all that waits and end."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        self._thread.join()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it answers."""
+        return self._thread.is_alive()
+
+    def ask(self, question: Question) -> Future[Given]:
+        """Put a question; a future that was cancelled is not computed.
+
+        Raises:
+            OverloadedError: too many wait.
+            LateError (from the future): `at_least` did not come in time.
+        """
+        waiting = Waiting(question)
+        with self._wake:
+            if self._asked >= self._settings.serving.queue:
+                raise OverloadedError(
+                    f"at most {self._settings.serving.queue} questions may wait, {self._asked} do; try again later"
+                )
+            self._asked += 1
+            self._queue.append(waiting)
+            self._wake.notify()
+        return waiting.future
+
+    def run(self, verb: Callable[[], Result]) -> Future[Result]:
+        """Run something between questions, in the engine's thread; all it reads belongs together."""
+        future: Future[Result] = Future()
+        self._tell(lambda: _settle(future, verb))
+        return future
+
+    def committed(self, commit: Commit) -> None:
+        """Take in what a transaction changed."""
+        with self._room:
+            self._told += 1
+        self._tell(lambda: self._take_in(commit))
+
+    def catch_up(self) -> None:
+        """Wait while more than `_BEHIND` commits stand in the queue, so that answers never fall far behind events."""
+        with self._room:
+            self._room.wait_for(lambda: self._told <= _BEHIND or not self.alive, timeout=_PATIENCE_S)
+
+    def hold(self, user_id: str) -> Future[None]:
+        """Take in all that was told, then keep a user's history, which `forgotten` must take out of the counts."""
+        return self.run(lambda: self._hold(user_id))
+
+    def forgotten(self, user_id: str) -> Future[None]:
+        """Forget a user whose rows are gone; done once no state, count or snapshot knows of them."""
+        return self.run(lambda: self._forget(user_id))
+
+    def take(self, model: LoadedModel) -> Future[None]:
+        """Exchange the model between two questions."""
+        return self.run(lambda: self.answering.take(model))
+
+    def rate(self, user_id: str, item_ids: Sequence[str]) -> tuple[Floats, Floats, Floats]:
+        """Rate items for a user, inside `run`; see `Answering.rate`."""
+        return self.answering.rate(self._histories.get(user_id, self.applied), item_ids)
+
+    def warm(self) -> Future[None]:
+        """Compile what events and questions need, so that no client waits for it."""
+        return self.run(lambda: warm_up(self._settings.ranking))
+
+    @property
+    def as_of(self) -> str | None:
+        """The ISO time of the newest event counted in."""
+        return None if self._counted.newest is None else iso_time(self._counted.newest)
+
+    @property
+    def events(self) -> int:
+        """Events counted in."""
+        return self._counted.repeats.events
+
+    @property
+    def waiting(self) -> int:
+        """What stands in the queue."""
+        return len(self._queue)
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether there is no snapshot: none yet, or a user was forgotten and it went with them."""
+        return self._counted.saved < 0
+
+    @property
+    def user_bytes(self) -> int:
+        """Memory of recent users' histories."""
+        return self._histories.bytes
+
+    def place(self, model: LoadedModel, key: int, item: Item) -> Future[None]:
+        """Give an item the vectors of its content; nothing happens if the model has been exchanged since."""
+        inputs, outputs = model.place([item])
+        return self.run(lambda: self.answering.place(model, key, inputs, outputs))
+
+    def save(self) -> Future[None]:
+        """Write a snapshot in the background; the future is done when writing has begun."""
+        return self.run(self._save)
+
+    def finish_saving(self) -> None:
+        """Wait for the snapshot that is being written."""
+        if self._saving is not None:
+            self._saving.join()
+
+    def _tell(self, task: Task) -> None:
+        with self._wake:
+            self._queue.append(task)
+            self._wake.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._queue or self._stopping, timeout=0.05 if self._early else None)
+                taken = self._take()
+                done = self._stopping and taken is None
+            if done:
+                self._refuse_early(float("inf"))
+                return
+            if callable(taken):
+                self._guard(taken)
+            elif taken:
+                self._answer(taken)
+            if self._early:
+                self._refuse_early(time.perf_counter())
+
+    def _take(self) -> list[Waiting] | Task | None:
+        """Take one thing told, or the questions that stand together."""
+        if not self._queue:
+            return None
+        if callable(self._queue[0]):
+            return self._queue.popleft()  # type: ignore[return-value]  # just seen to be a task
+        questions: list[Waiting] = []
+        while self._queue and len(questions) < self._settings.serving.batch:
+            first = self._queue[0]
+            if callable(first):
+                break
+            self._queue.popleft()
+            self._asked -= 1
+            if first.future.set_running_or_notify_cancel():
+                questions.append(first)
+        return questions
+
+    def _guard(self, task: Task) -> None:
+        try:
+            task()
+        except Exception:
+            self._telemetry.errors.labels("engine").inc()
+            logging.getLogger(__name__).exception("the engine could not take something in")
+
+    def _take_in(self, commit: Commit) -> None:
+        try:
+            self._apply(commit)
+        finally:
+            with self._room:
+                self._told -= 1
+                self._room.notify()
+
+    def _apply(self, commit: Commit) -> None:
+        for key, item_id in commit.mentioned:
+            self._hashes.append(item_id)
+            self.answering.mention(key, item_id)
+        for stored in commit.items:
+            self.answering.put_item(stored)
+        until, self.applied = self.applied, commit.events[-1].sequence if commit.events else self.applied
+        by_user = sorted(commit.events, key=lambda event: event.user_key)
+        for _, events in groupby(by_user, key=lambda event: event.user_key):
+            before, after, first = self._histories.add(list(events), until)
+            self.answering.behaviour.change(before, after, first=first)
+            self._counted.repeats.change(before, after, first)
+        if commit.events:
+            self.answering.habit = self._counted.repeats.habit
+            newest = max(event.time for event in commit.events)
+            self._counted.newest = newest if self._counted.newest is None else max(self._counted.newest, newest)
+            self._telemetry.count_events(len(commit.events))
+            if commit.since is not None:
+                self._telemetry.visible.observe(time.perf_counter() - commit.since)
+        for model, count in commit.followed.items():
+            self._telemetry.followed.labels(model).inc(count)
+        if self._early:
+            ready = [w for w in self._early if w.question.at_least <= self.applied]
+            self._early = [w for w in self._early if w.question.at_least > self.applied]
+            self._answer(ready)
+
+    def _answer(self, waiting: list[Waiting]) -> None:
+        late = [w for w in waiting if w.question.at_least > self.applied]
+        self._early.extend(late)
+        asked = [w for w in waiting if w.question.at_least <= self.applied] if late else waiting
+        if not asked:
+            return
+        now = self._clock()
+        try:
+            states = [self._state(w.question) for w in asked]
+            requests = [self.answering.request(w.question, state, now) for w, state in zip(asked, states, strict=True)]
+            answers = self.answering.answer(requests)
+        except Exception as error:
+            if len(asked) > 1:  # one of them is to blame: the others get their answer
+                for one in asked:
+                    self._answer([one])
+                return
+            if not isinstance(error, HeadraceError):
+                logging.getLogger(__name__).error("a question failed", exc_info=error)
+            asked[0].future.set_exception(error)
+            return
+        for one, state, answer in zip(asked, states, answers, strict=True):
+            self._give(one, state, answer, now)
+
+    def _state(self, question: Question) -> UserState | None:
+        return None if question.user_id is None else self._histories.get(question.user_id, self.applied)
+
+    def _give(self, waiting: Waiting, state: UserState | None, answer: Answer, now: int) -> None:
+        model = self.answering.version or NO_MODEL
+        given = Given(uuid4().hex, model, self.applied, self.as_of, self.answering.listed(answer))
+        key = None if state is None else state.key
+        # Recorded first: the client may send an event that names this answer at once.
+        self.record(AnswerRecord(given.recommendation_id, key, self.applied, model, answer.items.tolist(), now))
+        self._telemetry.count_answer(model, time.perf_counter() - waiting.since)
+        waiting.future.set_result(given)
+
+    def _refuse_early(self, now: float) -> None:
+        for one in [w for w in self._early if now - w.since > AT_LEAST_S]:
+            self._early.remove(one)
+            one.future.set_exception(
+                LateError(
+                    f"an answer that counts in event {one.question.at_least} was asked for, "
+                    f"{self.applied} is the last one seen after {AT_LEAST_S:g} s; ask again"
+                )
+            )
+
+    def _hold(self, user_id: str) -> None:
+        state = self._histories.get(user_id, self.applied)
+        self._held = EMPTY_HISTORY if state is None else state.history
+
+    def _forget(self, user_id: str) -> None:
+        self._histories.forget(user_id)
+        held, self._held = self._held, EMPTY_HISTORY
+        if len(held):
+            self.answering.behaviour.change(held, EMPTY_HISTORY)
+            self._counted.repeats.change(held, EMPTY_HISTORY, 0)
+            if held.times[-1] == self._counted.newest:
+                self._counted.newest = self._store.newest_time()
+        self._erased += 1
+        self.finish_saving()
+        snapshots.snapshot_path(self._store).unlink(missing_ok=True)
+        self._counted.saved = -1
+
+    def _save(self) -> None:
+        if self._counted.saved == self.applied or (self._saving is not None and self._saving.is_alive()):
+            return
+        window = self._settings.ranking.count_window
+        labels = snapshots.labels_of(self._store, sequence=self.applied, erased=self._erased, window=window)
+        labels |= self._counted.labels()
+        arrays = {name: array.copy() for name, array in self.answering.behaviour.state().items()}
+        path = snapshots.snapshot_path(self._store)
+        self._saving = threading.Thread(
+            target=snapshots.write_snapshot, args=(path, arrays, labels), name="headrace-snapshot", daemon=True
+        )
+        self._saving.start()
+        self._counted.saved = self.applied
+
+
+def _settle(future: Future[Result], verb: Callable[[], Result]) -> None:
+    """Run a verb and pass on its result, or its error, to whoever waits."""
+    try:
+        future.set_result(verb())
+    except Exception as error:
+        if not isinstance(error, HeadraceError):
+            logging.getLogger(__name__).error("the engine could not do something", exc_info=error)
+        future.set_exception(error)

@@ -1,0 +1,65 @@
+"""What has to be done now and then beside serving: snapshots, and forgetting old answers."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from headrace.core.settings import ServingSettings
+from headrace.serving.engine import Engine
+from headrace.serving.telemetry import Telemetry
+from headrace.serving.writer import Writer, prune_answers
+
+_DAY_US = 86_400_000_000
+_LOOK_S = 30.0
+"""How often it looks whether something is due."""
+
+
+class Housekeeping:
+    """One thread that sleeps most of the time."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        writer: Writer,
+        *,
+        settings: ServingSettings,
+        telemetry: Telemetry,
+        clock: Callable[[], int],
+    ) -> None:
+        """`clock` gives microseconds UTC."""
+        self._engine = engine
+        self._writer = writer
+        self._settings = settings
+        self._telemetry = telemetry
+        self._clock = clock
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="headrace-housekeeping", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, after what is being done."""
+        self._ending.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        every, since = self._settings.snapshot_minutes * 60, 0.0
+        while not self._ending.wait(_LOOK_S):
+            since += _LOOK_S
+            try:
+                self._prune()
+                if since >= every or self._engine.unsaved:
+                    self._engine.save().result()
+                    since = 0.0
+            except Exception:
+                self._telemetry.errors.labels("housekeeping").inc()
+                logging.getLogger(__name__).exception("housekeeping failed; it will try again")
+
+    def _prune(self) -> None:
+        before = self._clock() - round(self._settings.answers_days * _DAY_US)
+        self._writer.execute(lambda connection: prune_answers(connection, before)).result()

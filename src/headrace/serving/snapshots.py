@@ -1,0 +1,139 @@
+"""Counts on disk beside the store, so that a restart replays only what came since, and how they are read again."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from headrace.core.files import replacing
+from headrace.data.log import History
+from headrace.ranking.behaviour import Behaviour
+from headrace.serving.repeats import Repeats
+from headrace.serving.states import ItemHashes, UserState, canonical_log, state_of_rows
+from headrace.serving.store import Store
+from headrace.serving.writer import erasures
+
+SNAPSHOT_FORMAT = 1
+
+_REPLAY_AT_MOST = 100_000
+"""Events that are replayed one user at a time; beyond it everything is counted anew."""
+
+
+def snapshot_path(store: Store) -> Path:
+    """Return where the counts of a store are kept."""
+    return store.path.with_name(f"{store.path.name}.counts")
+
+
+def write_snapshot(path: Path, arrays: Mapping[str, NDArray[np.generic]], labels: Mapping[str, str]) -> None:
+    """Write the arrays of `Behaviour.state()`; a reader sees the old file or the new one, after a power cut too."""
+    with replacing(path) as temporary:
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary, dict(labels))
+        handle = os.open(temporary, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def labels_of(store: Store, *, sequence: int, erased: int, window: int) -> dict[str, str]:
+    """Return what must be equal for a snapshot to be used, and the sequence number it is true for.
+
+    `erased` is how many users the counts have forgotten, which may lag behind the store during an erasure.
+    """
+    return {
+        "format": str(SNAPSHOT_FORMAT),
+        "store": store.read_meta("store_id") or "",
+        "erasures": str(erased),
+        "window": str(window),
+        "sequence": str(sequence),
+    }
+
+
+@dataclass
+class Restored:
+    """What was counted of the store's events.
+
+    Args:
+        behaviour: the counts.
+        repeats: how often people come back.
+        newest: the time of the newest event, None without any.
+        saved: the sequence number that the snapshot is true for; -1 without one.
+    """
+
+    behaviour: Behaviour
+    repeats: Repeats
+    newest: int | None
+    saved: int = -1
+
+    def labels(self) -> dict[str, str]:
+        """Return all but the counts as text, for a snapshot."""
+        return self.repeats.labels() | {"newest": "" if self.newest is None else str(self.newest)}
+
+
+def restore(store: Store, hashes: ItemHashes, *, window: int) -> Restored:
+    """Return the counts of every event in the store: from the snapshot and what came since, else counted anew.
+
+    A snapshot that does not belong to this store as it stands (another store, a user erased since, another window) is
+    deleted: it may hold what a forgotten user did.
+    """
+    log = logging.getLogger(__name__)
+    last = store.last_sequence()
+    found = _read(store, last=last, window=window)
+    if found is not None:
+        missing = store.event_rows(after=found.saved)
+        if len(missing) <= _REPLAY_AT_MOST:
+            _replay(store, hashes, found, [int(key) for key in np.unique(missing["user"])])
+            log.info("counts: snapshot of event %d, %d events replayed", found.saved, len(missing))
+            return found
+    behaviour = Behaviour(window)
+    events = canonical_log(store, hashes)
+    if len(events):
+        behaviour.add_log(events)
+    log.info("counts: %d events counted anew", len(events))
+    return Restored(behaviour, Repeats.of_log(events), int(events.times.max()) if len(events) else None)
+
+
+def _replay(store: Store, hashes: ItemHashes, found: Restored, keys: list[int]) -> None:
+    """Bring the counts of these users from the snapshot's sequence number to the store's last."""
+    last = store.last_sequence()
+    for key, user_id in store.user_ids(keys).items():
+        state = state_of_rows(store.history_rows(key, last), hashes, (key, user_id))
+        before = _until(state, found.saved)
+        found.behaviour.change(before, state.history)
+        found.repeats.change(before, state.history, 0)
+    newer = store.newest_time(after=found.saved)
+    if newer is not None:
+        found.newest = newer if found.newest is None else max(found.newest, newer)
+
+
+def _read(store: Store, *, last: int, window: int) -> Restored | None:
+    path = snapshot_path(store)
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="numpy") as file:
+            labels: Mapping[str, str] = file.metadata() or {}
+            sequence = int(labels.get("sequence", "0"))
+            wanted = labels_of(store, sequence=sequence, erased=erasures(store), window=window)
+            if wanted.items() <= labels.items() and sequence <= last:
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+                newest = int(labels["newest"]) if labels["newest"] else None
+                return Restored(Behaviour.from_state(arrays), Repeats.of_labels(labels), newest, sequence)
+    except (SafetensorError, OSError, ValueError) as error:
+        logging.getLogger(__name__).warning("the snapshot %s cannot be read (%s); counting anew", path, error)
+    path.unlink(missing_ok=True)
+    return None
+
+
+def _until(state: UserState, sequence: int) -> History:
+    kept = state.sequences <= sequence
+    old = state.history
+    return History(old.items[kept], old.types[kept], old.values[kept], old.times[kept])

@@ -1,0 +1,346 @@
+"""The store: the only home of what changes while serving. Opening it, reading it; `writer.py` writes it.
+
+SQLite with a write-ahead log. A reader sees every commit that returned before its statement began.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+from uuid import uuid4
+
+import msgspec
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from sqlalchemy import Connection, Engine, create_engine, event, func, insert, select
+from sqlalchemy.engine import URL, Row, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from headrace.core.errors import SettingsError, StoreError
+from headrace.core.types import Item, Scalar
+from headrace.serving import schema
+from headrace.serving.schema import DELETED, LISTED, STORE_FORMAT, events, items, meta, metadata, users
+
+Rows: TypeAlias = NDArray[np.void]
+
+EVENT_ROW = np.dtype([("user", "i8"), ("item", "i8"), ("time", "i8"), ("type", "i8"), ("sequence", "i8")])
+HISTORY_ROW = np.dtype([("sequence", "i8"), ("item", "i8"), ("value", "f8"), ("time", "i8"), ("type", "i8")])
+
+
+class StoredItem(msgspec.Struct, frozen=True):
+    """An item with its key and where it stands (`schema.MENTIONED`, `LISTED`, `DELETED`)."""
+
+    key: int
+    state: int
+    created: int
+    changed: int
+    item: Item
+
+
+class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One event as `GET /v1/users/{user_id}` shows it; `time` and `received` in microseconds UTC."""
+
+    sequence: int
+    item_id: str
+    type: str
+    value: float | None
+    time: int
+    event_id: str | None
+    recommendation_id: str | None
+    context: dict[str, Scalar] | None
+    received: int
+
+
+class Store:
+    """An open store. Reading is safe from any thread; only the writer thread writes."""
+
+    path: Path
+    engine: Engine
+    item_keys: dict[str, int]
+    """Item id to key, 1..V without gaps; the writer adds to it after a commit."""
+    types: list[str]
+    """Event types by their index, in order of first appearance."""
+
+    def __init__(self, path: Path, engine: Engine, lock: int) -> None:
+        """See `Store.open`."""
+        self.path = path
+        self.engine = engine
+        self._lock = lock
+        with engine.connect() as connection:
+            rows = connection.execute(select(items.c.item_id, items.c.key).order_by(items.c.key))
+            self.item_keys = {row.item_id: row.key for row in rows}
+        self.types = msgspec.json.decode(self.read_meta("types") or "[]", type=list[str])
+
+    @classmethod
+    def open(cls, url: str) -> Store:
+        """Open the store, making it if it is not there.
+
+        Args:
+            url: an SQLAlchemy URL, `sqlite:///` and a path.
+
+        Raises:
+            SettingsError: not such a URL.
+            FormatError: the file is no store, or of a format that this version does not read.
+            StoreError: another process serves from it, or it cannot be written.
+        """
+        path = store_path(url)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = _lock(path)
+        except OSError as error:
+            raise StoreError(
+                f"the store {path} must be writable: {error.strerror}; name another with --store"
+            ) from None
+        try:
+            schema.check_format(path)
+            engine = create_engine(URL.create("sqlite", database=str(path)), connect_args={"timeout": 30})
+            event.listen(engine, "connect", _prepare_connection)
+            event.listen(engine, "begin", _begin)
+            _create_tables(engine)
+            return cls(path, engine, lock)
+        except BaseException:
+            os.close(lock)
+            raise
+
+    @property
+    def url_text(self) -> str:
+        """The store's URL with its full path."""
+        return f"sqlite:///{self.path}"
+
+    def close(self) -> None:
+        """Close every connection and let another process have the store."""
+        self.engine.dispose()
+        os.close(self._lock)
+
+    def read_meta(self, key: str) -> str | None:
+        """Return one entry of the `meta` table."""
+        with self.engine.connect() as connection:
+            return connection.execute(select(meta.c.value).where(meta.c.key == key)).scalar()
+
+    def last_sequence(self) -> int:
+        """Return the largest sequence number given so far, 0 in an empty store."""
+        with self.engine.connect() as connection:
+            return largest(connection, "sequence")
+
+    def read_history(self, user_id: str, until: int) -> tuple[int, Rows] | None:
+        """Return a user's key and their events up to sequence `until`, as `history_rows`; None if nobody knows them."""
+        with self.engine.connect() as connection:
+            key = connection.exec_driver_sql("SELECT key FROM users WHERE user_id = ?", (user_id,)).scalar()
+            return None if key is None else (key, self._history(connection, key, until))
+
+    def user_ids(self, keys: Sequence[int] | None = None, limit: int | None = None) -> dict[int, str]:
+        """Return user ids by key: of these keys, or the first `limit`, or all."""
+        query = select(users.c.key, users.c.user_id).order_by(users.c.key)
+        if keys is not None:
+            query = query.where(users.c.key.in_(keys))
+        with self.engine.connect() as connection:
+            return {row.key: row.user_id for row in connection.execute(query.limit(limit))}
+
+    def history_rows(self, user_key: int, until: int) -> Rows:
+        """Return a user's events of sequence up to `until` as `HISTORY_ROW`s, in no order; NaN where no value is."""
+        with self.engine.connect() as connection:
+            return self._history(connection, user_key, until)
+
+    def event_rows(self, after: int = 0) -> Rows:
+        """Return the events of sequence above `after` as `EVENT_ROW`s, by sequence; `type` indexes `types`."""
+        sql = "SELECT user_key, item_key, time, type, sequence FROM events WHERE sequence > ? ORDER BY sequence"
+        index = self._type_index()
+        with self.engine.connect() as connection:
+            rows = _cursor(connection, sql, (after,))
+            return np.fromiter(((user, item, time, index[kind], n) for user, item, time, kind, n in rows), EVENT_ROW)
+
+    def _history(self, connection: Connection, user_key: int, until: int) -> Rows:
+        sql = "SELECT sequence, item_key, time, type, value FROM events WHERE user_key = ? AND sequence <= ?"
+        index, nan = self._type_index(), float("nan")
+        rows = _cursor(connection, sql, (user_key, until))
+        return np.fromiter(
+            ((n, item, nan if value is None else value, time, index[kind]) for n, item, time, kind, value in rows),
+            HISTORY_ROW,
+        )
+
+    def _type_index(self) -> dict[str, int]:
+        return {name: place for place, name in enumerate(self.types)}
+
+    def busiest_users(self, limit: int) -> list[tuple[str, int]]:
+        """Return the users with the most events, and how many."""
+        sql = "SELECT u.user_id, e.n FROM (SELECT user_key, COUNT(*) AS n FROM events GROUP BY user_key "
+        sql += "ORDER BY n DESC, user_key LIMIT ?) AS e JOIN users AS u ON u.key = e.user_key ORDER BY e.n DESC, u.key"
+        with self.engine.connect() as connection:
+            return [(user_id, n) for user_id, n in connection.exec_driver_sql(sql, (limit,))]
+
+    def usual_type(self) -> str | None:
+        """Return the most frequent event type, None without events."""
+        query = select(events.c.type).group_by(events.c.type).order_by(func.count().desc(), events.c.type)
+        with self.engine.connect() as connection:
+            return connection.execute(query.limit(1)).scalar()
+
+    def count(self, name: str) -> int:
+        """Return how many `events` or `users` there are."""
+        table = events if name == "events" else users
+        with self.engine.connect() as connection:
+            return connection.execute(select(func.count()).select_from(table)).scalar() or 0
+
+    def user_events(self, user_id: str, limit: int) -> list[StoredEvent]:
+        """Return the newest `limit` events of a user, oldest first; empty if there are none."""
+        query = select(events, items.c.item_id).join(items, items.c.key == events.c.item_key)
+        query = query.join(users, users.c.key == events.c.user_key).where(users.c.user_id == user_id)
+        query = query.order_by(events.c.time.desc(), events.c.sequence.desc()).limit(limit)
+        with self.engine.connect() as connection:
+            found = connection.execute(query).all()
+        return [_event(row) for row in reversed(found)]
+
+    def item(self, item_id: str) -> StoredItem | None:
+        """Return an item, None if it was never heard of or is deleted."""
+        with self.engine.connect() as connection:
+            row = connection.execute(select(items).where(items.c.item_id == item_id)).first()
+        return None if row is None or row.state == DELETED else read_item(row)
+
+    def all_items(self) -> list[StoredItem]:
+        """Return every item by key, deleted ones too."""
+        with self.engine.connect() as connection:
+            return [read_item(row) for row in connection.execute(select(items).order_by(items.c.key))]
+
+    def listing(self) -> pl.DataFrame:
+        """Return what a catalogue needs of every item, by key: `item_id, title, categories, available`."""
+        schema_ = {"item_id": pl.String, "title": pl.String, "categories": pl.String, "available": pl.Boolean}
+        sql = "SELECT item_id, title, categories, available FROM items ORDER BY key"
+        with self.engine.connect() as connection:
+            rows = [(i, t, c, bool(a)) for i, t, c, a in connection.exec_driver_sql(sql)]
+        frame = pl.DataFrame(rows, schema=schema_, orient="row")
+        return frame.with_columns(pl.col("categories").str.json_decode(pl.List(pl.String)))
+
+    def search(self, words: Sequence[str], limit: int) -> list[Item]:
+        """Return up to `limit` available items whose title, text or categories hold every word, by key."""
+        query = select(items).where(items.c.state == LISTED, items.c.available)
+        for word in words:
+            escaped = word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+            fields = [func.coalesce(field, "") for field in (items.c.title, items.c.text, items.c.categories)]
+            searched = fields[0] + " " + fields[1] + " " + fields[2]
+            query = query.where(searched.like(f"%{escaped}%", escape="\\"))
+        with self.engine.connect() as connection:
+            return [read_item(row).item for row in connection.execute(query.order_by(items.c.key).limit(limit))]
+
+    def newest_time(self, after: int = 0) -> int | None:
+        """Return the time of the newest event of sequence above `after`, None if there is none."""
+        with self.engine.connect() as connection:
+            return connection.execute(select(func.max(events.c.time)).where(events.c.sequence > after)).scalar()
+
+
+def store_path(url: str) -> Path:
+    """Return the full path of the file that a store's URL names.
+
+    Raises:
+        SettingsError: not a URL of an SQLite file.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        parsed = None
+    if (
+        parsed is None
+        or parsed.drivername not in ("sqlite", "sqlite+pysqlite")
+        or parsed.database in (None, ":memory:")
+    ):
+        raise SettingsError(f"the store must be an SQLite file such as sqlite:///headrace.db, got {url!r}")
+    return Path(str(parsed.database)).absolute()
+
+
+def largest(connection: Connection, name: str) -> int:
+    """Return the largest `sequence` or `user` key ever given; `meta` remembers it where the row has been erased."""
+    column = events.c.sequence if name == "sequence" else users.c.key
+    stored = connection.execute(select(meta.c.value).where(meta.c.key == f"last_{name}")).scalar()
+    return max(int(stored or 0), connection.execute(select(func.max(column))).scalar() or 0)
+
+
+def read_item(row: Row[tuple[object, ...]]) -> StoredItem:
+    """Turn a row of `items` into an item."""
+    item = Item(
+        item_id=row.item_id,
+        title=row.title,
+        text=row.text,
+        categories=tuple(msgspec.json.decode(row.categories or "[]", type=list[str])),
+        price=row.price,
+        available=row.available,
+        image=row.image,
+        audio=row.audio,
+        attributes=msgspec.json.decode(row.attributes or "{}", type=dict[str, Scalar]),
+    )
+    return StoredItem(row.key, row.state, row.created, row.changed, item)
+
+
+def item_columns(item: Item) -> dict[str, Scalar]:
+    """Return the columns of `items` that hold what a client gave."""
+    return {
+        "title": item.title,
+        "text": item.text,
+        "categories": msgspec.json.encode(item.categories).decode() if item.categories else None,
+        "price": item.price,
+        "available": item.available,
+        "image": item.image,
+        "audio": item.audio,
+        "attributes": msgspec.json.encode(item.attributes).decode() if item.attributes else None,
+    }
+
+
+def _cursor(
+    connection: Connection, sql: str, values: tuple[int, ...]
+) -> Iterable[tuple[int, int, int, str, float | None]]:
+    """Return the driver's own cursor, without a row object of SQLAlchemy's for each event."""
+    cursor = connection.exec_driver_sql(sql, values).cursor
+    assert cursor is not None
+    return cursor  # type: ignore[return-value]  # sqlite3's cursor is iterable, which the driver's protocol leaves out
+
+
+def _event(row: Row[tuple[object, ...]]) -> StoredEvent:
+    context = msgspec.json.decode(row.context, type=dict[str, Scalar]) if row.context else None
+    return StoredEvent(
+        sequence=row.sequence,
+        item_id=row.item_id,
+        type=row.type,
+        value=row.value,
+        time=row.time,
+        event_id=row.event_id,
+        recommendation_id=row.recommendation_id,
+        context=context,
+        received=row.received,
+    )
+
+
+def _create_tables(engine: Engine) -> None:
+    with engine.begin() as connection:
+        metadata.create_all(connection)
+        if connection.execute(select(meta.c.value).where(meta.c.key == "format")).scalar() is None:
+            made = [("format", str(STORE_FORMAT)), ("store_id", uuid4().hex)]
+            connection.execute(insert(meta), [{"key": key, "value": value} for key, value in made])
+
+
+def _prepare_connection(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    # The driver must not begin transactions of its own: `_begin` does, so that reads are consistent too.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "busy_timeout=30000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def _lock(path: Path) -> int:
+    """Take the store for this process; the lock goes with the process, `kill -9` included."""
+    handle = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise StoreError(
+            f"one process serves from a store, another one has {path} open; stop it or name another with --store"
+        ) from None
+    return handle

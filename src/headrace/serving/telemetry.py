@@ -1,0 +1,99 @@
+"""What the service counts of itself: the Prometheus metrics, and the last minute for the page."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+import numpy as np
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import generate_latest
+
+_LATENCIES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_WINDOW_S = 60
+
+
+class Minute(msgspec.Struct, frozen=True):
+    """The last 60 seconds. Latencies are of answers inside the service, from question to answer; None without any."""
+
+    events_per_s: float
+    answers_per_s: float
+    p50_ms: float | None
+    p99_ms: float | None
+
+
+class Telemetry:
+    """The metrics of one service, in a registry of its own. Safe from any thread."""
+
+    def __init__(self) -> None:
+        registry = self.registry = CollectorRegistry()
+        self.events = Counter(
+            "headrace_events", "Events by outcome: accepted, duplicate, refused.", ["outcome"], registry=registry
+        )
+        self.answers = Counter("headrace_answers", "Answers given, per model.", ["model"], registry=registry)
+        self.followed = Counter(
+            "headrace_answers_followed", "Answers followed by an event, per model.", ["model"], registry=registry
+        )
+        self.errors = Counter(
+            "headrace_errors", "Requests that failed, by the name of the error.", ["error"], registry=registry
+        )
+        self.visible = Histogram(
+            "headrace_event_visible_seconds",
+            "Time from an event's arrival until answers count it in.",
+            buckets=_LATENCIES,
+            registry=registry,
+        )
+        self.answer_seconds = Histogram(
+            "headrace_answer_seconds",
+            "Time from a question until its answer, without HTTP.",
+            buckets=_LATENCIES,
+            registry=registry,
+        )
+        self.request_seconds = Histogram(
+            "headrace_request_seconds",
+            "Time of an HTTP request, by route.",
+            ["route"],
+            buckets=_LATENCIES,
+            registry=registry,
+        )
+        self.answers_lost = Counter(
+            "headrace_answer_records_lost", "Answers whose record was dropped as too many waited.", registry=registry
+        )
+        self.queue = Gauge("headrace_queue_length", "Requests that wait, by queue.", ["queue"], registry=registry)
+        self.events_seen = Gauge("headrace_events_seen", "Sequence of the last event in the counts.", registry=registry)
+        self.user_bytes = Gauge("headrace_user_cache_bytes", "Memory of recent users' histories.", registry=registry)
+        self._events: deque[tuple[float, int]] = deque(maxlen=100_000)
+        self._answers: deque[tuple[float, float]] = deque(maxlen=100_000)
+
+    def watch_queue(self, name: str, length: Callable[[], int]) -> None:
+        """Show the length of a queue."""
+        self.queue.labels(name).set_function(length)
+
+    def count_events(self, n: int) -> None:
+        """Note that n events were accepted."""
+        self.events.labels("accepted").inc(n)
+        self._events.append((time.perf_counter(), n))
+
+    def count_answer(self, model: str, seconds: float) -> None:
+        """Note one answer and how long it took."""
+        self.answers.labels(model).inc()
+        self.answer_seconds.observe(seconds)
+        self._answers.append((time.perf_counter(), seconds))
+
+    def last_minute(self) -> Minute:
+        """Return what happened in the last 60 seconds."""
+        oldest = time.perf_counter() - _WINDOW_S
+        latencies = [seconds for moment, seconds in list(self._answers) if moment >= oldest]
+        p50, p99 = np.percentile(latencies, (50, 99)) * 1000 if latencies else (None, None)
+        return Minute(
+            events_per_s=sum(n for moment, n in list(self._events) if moment >= oldest) / _WINDOW_S,
+            answers_per_s=len(latencies) / _WINDOW_S,
+            p50_ms=None if p50 is None else round(float(p50), 3),
+            p99_ms=None if p99 is None else round(float(p99), 3),
+        )
+
+    def exposition(self) -> bytes:
+        """Return the metrics in Prometheus' text format."""
+        return generate_latest(self.registry)

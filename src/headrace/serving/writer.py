@@ -1,0 +1,314 @@
+"""The only writer of the store: one thread, one commit per group of waiting requests, acknowledged after it returns."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
+from sqlalchemy import Connection, delete, func, select
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from headrace.core.errors import HeadraceError, NotFoundError, OverloadedError, StoreError
+from headrace.core.types import Event, Item
+from headrace.serving import schema
+from headrace.serving.batch import AnswerRecord, Batch, Commit, Counters, Written, write_meta
+from headrace.serving.schema import answers, events, models, users
+from headrace.serving.store import Store, StoredItem
+
+_GROUP_EVENTS = 10_000
+"""Events that one commit holds at most, so that a small request does not wait for a hundred large ones."""
+_EVENTS_PER_PLACE = 50
+"""A place in the queue stands for this many events, so that lists cannot fill the memory."""
+_ANSWERS_WAITING = 100_000
+"""Answers that may wait to be recorded; beyond it the record is lost, never the answer."""
+_IDLE_S = 0.25
+"""Answers are recorded this often when no event takes them along."""
+
+Result = TypeVar("Result")
+Verb = Callable[[Batch], Result]
+
+
+class Listener(Protocol):
+    """Who hears of each commit, in order and before the request is acknowledged: the engine."""
+
+    def committed(self, commit: Commit) -> None:
+        """Take in what a transaction changed; must not block."""
+
+    def catch_up(self) -> None:
+        """Block the writer while the listener is far behind, so that the queue fills and clients are told to wait."""
+
+    def hold(self, user_id: str) -> Future[None]:
+        """Take in all that was told so far, then keep the history of a user whose rows are about to go."""
+
+    def forgotten(self, user_id: str) -> Future[None]:
+        """Forget a user whose rows are gone; done once no state, count or snapshot knows of them."""
+
+
+@dataclass
+class Job(Generic[Result]):
+    """One request that waits: what it does to the transaction, and who waits for the result."""
+
+    verb: Verb[Result]
+    events: Sequence[Event] = ()
+    future: Future[Result] = field(default_factory=Future)
+    since: float = field(default_factory=time.perf_counter)
+
+
+@dataclass
+class _Erasure:
+    user_id: str
+    future: Future[int] = field(default_factory=Future)
+
+
+class Writer:
+    """Takes requests from any thread; `start` and `stop` it once."""
+
+    def __init__(self, store: Store, listener: Listener, *, queue: int, clock: Callable[[], int]) -> None:
+        """`queue` is the number of requests that may wait; `clock` gives microseconds UTC."""
+        self._store = store
+        self._listener = listener
+        self._limit = queue
+        self._clock = clock
+        self._jobs: deque[Job[object] | _Erasure] = deque()
+        self._waiting_events = 0
+        self._answers: deque[AnswerRecord] = deque()
+        self._erased_keys: set[int] = set()
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="headrace-writer", daemon=True)
+        self.answers_lost = 0
+        with store.engine.connect() as connection:
+            self._counters = Counters.read(connection, store)
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return len(self._jobs)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it writes."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write all that waits and end."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        self._thread.join()
+
+    def add_events(self, given: Sequence[Event]) -> Future[Written]:
+        """Store a list of events; the future is done when they are durable.
+
+        Raises:
+            OverloadedError: too many requests wait.
+        """
+        return self._submit(Job(lambda batch: batch.add_events(given), given))
+
+    def upsert_items(self, given: Sequence[Item]) -> Future[list[StoredItem]]:
+        """Put items into the catalogue; see `Batch.upsert_items`."""
+        return self._submit(Job(lambda batch: batch.upsert_items(given)))
+
+    def patch_item(self, item_id: str, changes: Mapping[str, object]) -> Future[StoredItem]:
+        """Change some fields of an item; see `Batch.patch_item`."""
+        return self._submit(Job(lambda batch: batch.patch_item(item_id, changes)))
+
+    def delete_item(self, item_id: str) -> Future[StoredItem]:
+        """Take an item out of the catalogue; see `Batch.delete_item`."""
+        return self._submit(Job(lambda batch: batch.delete_item(item_id)))
+
+    def execute(self, verb: Callable[[Connection], Result]) -> Future[Result]:
+        """Run a statement of housekeeping in the next transaction."""
+        return self._submit(Job(lambda batch: verb(batch.connection)))
+
+    def record(self, answer: AnswerRecord) -> None:
+        """Record an answer in the background; nobody waits for it."""
+        if len(self._answers) >= _ANSWERS_WAITING:
+            self.answers_lost += 1
+        else:
+            self._answers.append(answer)
+
+    def forget(self, user_id: str) -> Future[int]:
+        """Erase a user; the future gives the time of their first event once nothing knows of them.
+
+        Raises (from the future):
+            NotFoundError: the store knows no such user.
+        """
+        erasure = _Erasure(user_id)
+        with self._wake:
+            self._jobs.append(erasure)
+            self._wake.notify()
+        return erasure.future
+
+    def _submit(self, job: Job[Result]) -> Future[Result]:
+        with self._wake:
+            if self._stopping:
+                raise StoreError("the service is stopping; send the request again to the next one")
+            full = self._waiting_events + len(job.events) > self._limit * _EVENTS_PER_PLACE and self._waiting_events
+            if len(self._jobs) >= self._limit or full:
+                raise OverloadedError(
+                    f"at most {self._limit} requests may wait to be stored, {len(self._jobs)} do; try again later"
+                )
+            self._waiting_events += len(job.events)
+            self._jobs.append(job)  # type: ignore[arg-type]  # a job of one result among jobs of any
+            self._wake.notify()
+        return job.future
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._jobs or self._stopping, timeout=_IDLE_S)
+                group = self._take_group()
+                done = self._stopping and not group
+            if isinstance(group, _Erasure):
+                self._settle(group)
+            elif group or self._answers:
+                self._write(group)
+            if done:
+                return
+
+    def _take_group(self) -> list[Job[object]] | _Erasure:
+        """Take the requests that one commit will hold; an erasure stands alone."""
+        group: list[Job[object]] = []
+        held = 0
+        while self._jobs:
+            job = self._jobs[0]
+            if isinstance(job, _Erasure):
+                if group:
+                    break
+                self._jobs.popleft()
+                return job
+            if group and held + len(job.events) > _GROUP_EVENTS:
+                break
+            self._jobs.popleft()
+            held += len(job.events)
+            if job.future.set_running_or_notify_cancel():  # else the client has gone, and nothing was promised
+                group.append(job)
+        self._waiting_events -= held
+        return group
+
+    def _write(self, group: list[Job[object]]) -> None:
+        outcomes: list[tuple[Job[object], object]] = []
+        try:
+            with self._store.engine.begin() as connection:
+                batch = Batch(connection, self._store, self._counters, self._clock())
+                batch.add_answers(self._take_answers())
+                batch.prefetch(event for job in group for event in job.events)
+                outcomes = [(job, _outcome(job, batch)) for job in group]
+                batch.flush()
+            commit = batch.publish()
+            commit.since = group[0].since if group else None
+            self._listener.committed(commit)
+        except Exception as error:
+            failure = _store_failure(error, self._store)
+            outcomes = [(job, failure) for job in group]
+        for job, outcome in outcomes:
+            if isinstance(outcome, Exception):
+                job.future.set_exception(outcome)
+            else:
+                job.future.set_result(outcome)
+        self._listener.catch_up()
+
+    def _take_answers(self) -> list[AnswerRecord]:
+        taken = [self._answers.popleft() for _ in range(min(len(self._answers), 1000))]
+        return [a for a in taken if a.user_key is None or a.user_key not in self._erased_keys]
+
+    def _settle(self, erasure: _Erasure) -> None:
+        try:
+            erasure.future.set_result(self._erase(erasure.user_id))
+        except Exception as error:
+            erasure.future.set_exception(_store_failure(error, self._store))
+
+    def _erase(self, user_id: str) -> int:
+        # The engine must have the user's whole history: once the rows are gone, it could not take it out of the counts.
+        self._listener.hold(user_id).result()
+        while self._answers:
+            self._write([])
+        with self._store.engine.begin() as connection:
+            key = connection.execute(select(users.c.key).where(users.c.user_id == user_id)).scalar()
+            if key is None:
+                raise NotFoundError(f"no user has the id {user_id!r}; nothing was erased")
+            first = connection.execute(select(func.min(events.c.time)).where(events.c.user_key == key)).scalar()
+            connection.execute(delete(answers).where(answers.c.user_key == key))
+            connection.execute(delete(events).where(events.c.user_key == key))
+            connection.execute(delete(users).where(users.c.key == key))
+            # Numbers are never given twice, though the rows that held the largest may be gone.
+            write_meta(connection, "last_sequence", str(self._counters.sequence))
+            write_meta(connection, "last_user", str(self._counters.user_key))
+            # A snapshot of before knows fewer erasures and is refused at the next start, whatever happens now.
+            write_meta(connection, "erasures", str(erasures(self._store) + 1))
+        self._erased_keys.add(key)
+        told = self._listener.forgotten(user_id)
+        for copy in schema.copies(self._store.path):
+            copy.unlink()
+        truncate_log(self._store)
+        told.result()
+        return int(first or 0)
+
+
+def erasures(store: Store) -> int:
+    """Return how many users have been erased so far."""
+    return int(store.read_meta("erasures") or 0)
+
+
+def truncate_log(store: Store, *, patience_s: float = 10.0) -> None:
+    """Move the write-ahead log into the file and empty it, so that no erased byte is left in either.
+
+    Raises:
+        StoreError: readers kept it busy for longer than `patience_s`.
+    """
+    deadline = time.monotonic() + patience_s
+    with closing(store.engine.raw_connection()) as connection:
+        while True:
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            busy, _, _ = cursor.fetchone() or (1, 0, 0)
+            cursor.close()
+            if not busy:
+                return
+            if time.monotonic() > deadline:
+                raise StoreError("the write-ahead log could not be emptied, readers hold it; erase the user again")
+            time.sleep(0.02)
+
+
+def record_model(connection: Connection, version: str, until: int, taken: int) -> None:
+    """Remember that a model served, and until which event time it has learned."""
+    connection.execute(delete(models).where(models.c.version == version))
+    connection.execute(models.insert(), {"version": version, "until": until, "taken": taken})
+
+
+def prune_answers(connection: Connection, before: int) -> None:
+    """Delete the record of answers given before a time."""
+    connection.execute(delete(answers).where(answers.c.created < before))
+
+
+def _outcome(job: Job[object], batch: Batch) -> object:
+    """Run one request; its own fault is its own result and leaves the others alone."""
+    try:
+        return job.verb(batch)
+    except HeadraceError as error:
+        return error
+    except msgspec.ValidationError as error:
+        return error
+
+
+def _store_failure(error: Exception, store: Store) -> Exception:
+    if isinstance(error, OperationalError | sqlite3.OperationalError | OSError):
+        reason = error.orig if isinstance(error, DBAPIError) else error
+        return StoreError(f"the store {store.path} could not be written ({reason}); nothing of this request was kept")
+    if not isinstance(error, HeadraceError):
+        logging.getLogger(__name__).error("a transaction failed", exc_info=error)
+    return error

@@ -66,7 +66,7 @@ class CatalogueDesk:
             return
         try:
             self._engine.place(model, stored.key, stored.item).result()
-        except Exception:
+        except Exception:  # the item is stored and acknowledged; a worker's error would reach nobody else
             logging.getLogger(__name__).exception("item %r could not be placed in the model", stored.item.item_id)
 
     def _take(self, folder: Path) -> LoadedModel:

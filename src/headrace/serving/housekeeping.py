@@ -56,7 +56,7 @@ class Housekeeping:
                 if since >= every or self._engine.unsaved:
                     self._engine.save().result()
                     since = 0.0
-            except Exception:
+            except Exception:  # counted and logged; the thread must be there for the next round
                 self._telemetry.errors.labels("housekeeping").inc()
                 logging.getLogger(__name__).exception("housekeeping failed; it will try again")
 

@@ -212,7 +212,7 @@ class Writer:
             commit = batch.publish()
             commit.since = group[0].since if group else None
             self._listener.committed(commit)
-        except Exception as error:
+        except Exception as error:  # passed on to whoever waits; the only writer must outlive one bad group
             failure = _store_failure(error, self._store)
             outcomes = [(job, failure) for job in group]
         for job, outcome in outcomes:
@@ -229,7 +229,7 @@ class Writer:
     def _settle(self, erasure: _Erasure) -> None:
         try:
             erasure.future.set_result(self._erase(erasure.user_id))
-        except Exception as error:
+        except Exception as error:  # likewise
             erasure.future.set_exception(_store_failure(error, self._store))
 
     def _erase(self, user_id: str) -> int:
@@ -281,7 +281,7 @@ def truncate_log(store: Store, *, patience_s: float = 10.0) -> None:
                 return
             if time.monotonic() > deadline:
                 raise StoreError("the write-ahead log could not be emptied, readers hold it; erase the user again")
-            time.sleep(0.02)
+            time.sleep(0.02)  # SQLite tells nobody when a reader lets go
 
 
 def record_model(connection: Connection, version: str, until: int, taken: int) -> None:

@@ -28,7 +28,7 @@ def sources(name: str, data: Path, work: Path) -> tuple[list[str], str]:
     files = work / "beauty"
     if not files.exists():
         subprocess.run(
-            [sys.executable, str(HERE / "beauty_to_csv.py"), str(data / "amazon-beauty"), "--out", str(files)],
+            [sys.executable, str(HERE / "beauty_to_csv.py"), str(data / "amazon-beauty"), str(files)],
             check=True,
         )
     ties = name.removeprefix("beauty-")

@@ -246,6 +246,32 @@ def test_train_refuses_an_unknown_preset(capsys: pytest.CaptureFixture[str]) -> 
     assert "preset" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "option", [["--protocol", "all"], ["--minutes", "1"], ["--steps", "5"], ["--preset", "tiny"], ["--from", "model"]]
+)
+def test_resume_takes_no_other_choice(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", "dataset", "--out", "model", "--resume", *option) == 2
+    assert option[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("out", ["", ".", "/"])
+def test_train_needs_a_folder_of_its_own(out: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", "dataset", "--out", out) == 2
+    assert "--out" in capsys.readouterr().err
+
+
+def test_evaluate_refuses_an_output_before_it_works(
+    own_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (own_folder / "scores").mkdir()
+    for option in ("--json", "--report"):
+        assert run("evaluate", "model", "dataset", option, "scores") == 2
+        assert "it is a folder" in capsys.readouterr().err
+    monkeypatch.setattr("headrace.app.commands.judging.find_spec", lambda _: None)
+    assert run("evaluate", "model", "dataset", "--report", "scores.html") == 1
+    assert "headrace[report]" in capsys.readouterr().err
+
+
 def test_train_of_what_is_no_dataset_names_the_command_that_makes_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("train", "dataset", "--out", "model") == 2
     assert "headrace prepare" in capsys.readouterr().err

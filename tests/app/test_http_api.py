@@ -80,6 +80,7 @@ def test_a_bad_list_stores_nothing_and_names_each_fault(client: Client) -> None:
         (7, "item_id"),
     ]
     assert all(fault["rule"] for fault in answer.json()["faults"])
+    assert 'headrace_events_total{outcome="refused"} 8.0' in client.get("/metrics").text
     assert client.get("/v1/users/ann").status_code == 404
 
 
@@ -245,3 +246,84 @@ def test_health_status_and_metrics_answer(client: Client) -> None:
     for name in ("headrace_answers_total", "headrace_answers_followed_total", "headrace_event_visible_seconds_bucket"):
         assert name in metrics.text
     assert 'route="/v1/users/{user_id}/recommendations"' in metrics.text
+
+
+def test_a_patch_leaves_the_attributes_that_it_does_not_name(client: Client) -> None:
+    client.put("/v1/items/a", json={"title": "Tea", "origin": "Assam", "grams": 100})
+
+    def attributes(changes: object) -> object:
+        answer = client.patch("/v1/items/a", json=changes)
+        assert answer.status_code == 200, answer.text
+        assert client.get("/v1/items/a").json() == answer.json()
+        return answer.json()["attributes"]
+
+    assert attributes({"colour": "red"}) == {"origin": "Assam", "grams": 100, "colour": "red"}
+    assert attributes({"attributes": {"grams": 50}}) == {"origin": "Assam", "grams": 50, "colour": "red"}
+    assert attributes({"colour": None, "price": 2}) == {"origin": "Assam", "grams": 50}
+    assert attributes({"attributes": {}}) == {"origin": "Assam", "grams": 50}
+    assert attributes({"attributes": None}) == {}
+    assert client.get("/v1/items/a").json()["title"] == "Tea"
+
+
+def test_rank_answers_for_more_items_than_a_list_may_hold_and_for_twins(client: Client) -> None:
+    client.post(
+        "/v1/items", json=[{"item_id": str(n), "title": "Milk" if n < 2 else f"Thing {n}"} for n in range(1100)]
+    )
+    ids = [str(n) for n in range(1100)]
+    for user, question in (("ann", {}), ("bob", {"exclude": ["5"]})):
+        answer = client.post("/v1/rank", json={"user_id": user, "item_ids": ids, **question})
+        assert answer.status_code == 200, answer.text
+        assert {item["item_id"] for item in answer.json()["items"]} == set(ids) - set(question.get("exclude", ()))
+    long = client.post("/v1/rank", json={"user_id": "ann", "item_ids": ["x"] * 10_001})
+    assert (long.status_code, "item_ids must hold at most 10000" in long.json()["detail"]) == (422, True)
+    more = client.post("/v1/rank", json={"user_id": "ann", "item_ids": ["1"], "k": 1001})
+    assert (more.status_code, "k must be from 1 to 1000" in more.json()["detail"]) == (422, True)
+
+
+def test_all_events_of_a_user_are_shown_or_the_newest(client: Client) -> None:
+    events = [{"user_id": "ann", "item_id": str(n), "time": 1_700_000_000 + n} for n in range(2500)]
+    client.post("/v1/events", json=[{**event, "context": {"device": "phone", "n": 1}} for event in events])
+    shown = client.get("/v1/users/ann").json()
+    assert list(shown) == ["user_id", "events"]
+    assert [event["item_id"] for event in shown["events"]] == [event["item_id"] for event in events]
+    assert all(event["context"] == {"device": "phone", "n": 1} for event in shown["events"])
+    newest = client.get("/v1/users/ann", params={"limit": 3}).json()
+    assert newest == {"user_id": "ann", "events": shown["events"][-3:]}
+    for limit in (0, "many"):
+        assert client.get("/v1/users/ann", params={"limit": limit}).status_code == 422
+
+
+def test_a_path_that_is_not_utf_8_names_nobody(client: Client) -> None:
+    client.post("/v1/events", json={"user_id": "\ufffd", "item_id": "tea"})
+    for verb, path in (("DELETE", "/v1/users/%ff"), ("GET", "/v1/users/%C3"), ("GET", "/v1/items/%80/similar")):
+        answer = client.request(verb, path)
+        assert (answer.status_code, answer.headers["content-type"]) == (400, PROBLEM)
+    assert client.get("/v1/users/%EF%BF%BD").json()["user_id"] == "\ufffd"
+
+
+def test_head_answers_as_get_does_without_a_body(client: Client) -> None:
+    for path, status in (("/v1/health/ready", 200), ("/v1/users/nobody", 404), ("/docs", 200)):
+        answer, whole = client.head(path), client.get(path)
+        assert (answer.status_code, answer.content) == (status, b"")
+        assert answer.headers["content-type"] == whole.headers["content-type"]
+
+
+def test_empty_ids_of_events_and_answers_are_none(client: Client) -> None:
+    event = {"user_id": "ann", "item_id": "tea", "event_id": "", "recommendation_id": ""}
+    for item in ("tea", "cup"):
+        answer = client.post("/v1/events", json={**event, "item_id": item})
+        assert (answer.status_code, answer.json()["accepted"]) == (200, 1)
+    shown = client.get("/v1/users/ann").json()["events"]
+    assert [(one["event_id"], one["recommendation_id"]) for one in shown] == [(None, None)] * 2
+
+
+def test_a_search_that_is_too_long_names_its_parameter(client: Client) -> None:
+    answer = client.get("/v1/items", params={"query": "x" * 1001})
+    assert (answer.status_code, "query" in answer.json()["detail"]) == (422, True)
+
+
+def test_a_refused_question_does_not_speak_of_storing(client: Client) -> None:
+    answer = client.post("/v1/recommendations", json={"user_id": "ann", "seen": "maybe"}).json()
+    assert (
+        answer["detail"] == "1 rule is broken and nothing was done; first in entry 0, seen: Invalid enum value 'maybe'"
+    )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import threading
 from pathlib import Path
 
 import pytest
 from litestar.testing import TestClient
+from litestar.types import ASGIApp, Message, Scope
 
 from headrace.app.http.application import create_app
 from headrace.app.http.edge import path_id, routed_path
@@ -98,3 +101,64 @@ def test_an_id_survives_its_path(text: str) -> None:
     routed = routed_path(f"/v1/items/{quote(text, safe='')}/similar".encode())
     assert routed.count("/") == 4
     assert path_id(routed.split("/")[3]) == text
+
+
+def post_to(path: str) -> Scope:
+    return {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
+        "path": path, "raw_path": path.encode(), "root_path": "", "query_string": b"",
+        "headers": [(b"content-type", b"application/json")],
+        "client": ("test", 1), "server": ("test", 1), "state": {}, "extensions": {},
+    }  # type: ignore[typeddict-item,typeddict-unknown-key,return-value]  # fmt: skip
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_failure_of_the_service(tmp_path: Path) -> None:
+    coming: list[Message] = [
+        {"type": "http.request", "body": b'{"user', "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return coming.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    with start(tmp_path) as client:
+        asyncio.run(client.app(post_to("/v1/events"), receive, send))
+        metrics = client.get("/metrics").text
+    assert sent[0]["status"] == 400
+    assert 'error="MalformedError"' in metrics
+    assert "InternalServerException" not in metrics
+
+
+def test_a_swap_that_is_cut_off_by_the_end_of_the_service_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, ended = threading.Event(), threading.Event()
+    sent: list[Message] = []
+
+    def swap(service: Service, path: str) -> str:
+        begun.set()
+        ended.wait(30)
+        return path
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b'{"path": "model"}', "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def cut_off(app: ASGIApp) -> None:
+        request = asyncio.ensure_future(app(post_to("/v1/models"), receive, send))
+        await asyncio.to_thread(begun.wait, 30)
+        request.cancel()
+        await request
+        ended.set()
+
+    monkeypatch.setattr(Service, "swap", swap)
+    with start(tmp_path) as client:
+        asyncio.run(cut_off(client.app))
+    assert sent[0]["status"] == 503
+    assert dict(sent[0]["headers"])[b"content-type"] == b"application/problem+json"

@@ -75,13 +75,24 @@ def test_a_long_text_is_cut(exported: Path) -> None:
     np.testing.assert_allclose(found[0], found[1], atol=1e-5)
 
 
+def test_a_text_longer_than_the_model_has_places_for_is_cut_there(local_model: Path, tmp_path: Path) -> None:
+    encoder = TorchTextEncoder(str(local_model), max_tokens=64)
+    encoder.export(tmp_path)
+    served = OnnxTextEncoder(tmp_path)
+    assert served.max_tokens == 16
+    found = served.encode(["iron tea pot " * 20, "iron tea pot " * 5 + "iron"])
+    np.testing.assert_allclose(found[0], found[1], atol=1e-5)
+    np.testing.assert_allclose(encoder.encode(["iron tea pot " * 20]), found[:1], atol=1e-4)
+
+
 class Counting:
     """Counts the texts that it is asked for; a text's vector says how long it is."""
 
     width = 2
 
-    def __init__(self) -> None:
+    def __init__(self, max_tokens: int = 8) -> None:
         self.asked: list[str] = []
+        self.max_tokens = max_tokens
 
     def encode(self, texts: Sequence[str]) -> Floats:
         self.asked += texts
@@ -110,6 +121,25 @@ def test_a_cache_that_died_between_its_files_heals(tmp_path: Path) -> None:
         file.write(b"\x00" * 11)
     found = VectorCache(tmp_path, encoder).vectors(["pot", "kettle", "tea"])
     assert found[:, 0].tolist() == [3, 6, 3]
+
+
+def test_two_who_keep_vectors_in_one_folder_do_not_disturb_each_other(tmp_path: Path) -> None:
+    one, other = VectorCache(tmp_path, Counting()), VectorCache(tmp_path, Counting())
+    one.vectors(["tea"])
+    other.vectors(["teapot", "tea"])
+    assert one.vectors(["teapot", "tea", "kettles"])[:, 0].tolist() == [6, 3, 7]
+    assert other.vectors(["tea", "cup", "teapot"])[:, 0].tolist() == [3, 3, 6]
+    third = Counting()
+    found = VectorCache(tmp_path, third).vectors(["cup", "kettles", "tea", "teapot"])
+    assert found[:, 0].tolist() == [3, 7, 3, 6]
+    assert len(third.asked) == 1  # the sentence that names the encoder
+
+
+def test_where_texts_are_cut_is_part_of_what_is_kept(tmp_path: Path) -> None:
+    VectorCache(tmp_path, Counting(8)).vectors(["tea"])
+    longer = Counting(16)
+    VectorCache(tmp_path, longer).vectors(["tea"])
+    assert longer.asked[1:] == ["tea"]
 
 
 def test_auto_is_the_packaged_model_and_none_reads_nothing() -> None:

@@ -86,6 +86,43 @@ def test_quoted_fields_may_hold_separators_quotes_and_lines(path: Path) -> None:
     )
 
 
+def test_a_sign_for_inches_opens_no_field(path: Path) -> None:
+    rows, dropped = table(path, 'a,b\n1,27" tv\n2,x\n3,"y"\n4,3" nail\n')
+    assert rows == [("1", '27" tv'), ("2", "x"), ("3", "y"), ("4", '3" nail')]
+    assert dropped == []
+
+
+@pytest.mark.parametrize("text", ["line\n" * 200, "x" * 200_000 + "\n"])
+def test_a_long_quoted_field_is_one_field(path: Path, text: str) -> None:
+    assert table(path, f'a,b\n1,"{text}"\n2,x\n') == ([("1", text), ("2", "x")], [])
+
+
+def test_a_line_too_long_costs_itself_alone_among_quoted_ones(path: Path) -> None:
+    assert table(path, 'a,b\n"1",2\n3,4,5\n6,7\n') == ([("1", "2"), ("6", "7")], [(2, "3,4,5")])
+
+
+def test_an_empty_quoted_field_is_null_too(path: Path) -> None:
+    assert table(path, 'a,b\n"","1"\n"",2\n') == ([(None, "1"), (None, "2")], [])
+
+
+def test_blank_lines_may_stand_before_the_header(path: Path) -> None:
+    assert table(path, "\n\na,b\n1,2\n") == ([("1", "2")], [])
+
+
+def test_columns_without_a_name_do_not_stand_in_the_way(path: Path) -> None:
+    assert table(path, "a,b,,\n1,2,,\n") == ([("1", "2", None, None)], [])
+
+
+def test_a_file_with_carriage_returns_alone_is_refused_with_what_to_do(path: Path) -> None:
+    with pytest.raises(DataError, match=r"carriage return.*save it"):
+        table(path, "a,b\r1,2\r")
+
+
+def test_a_column_may_not_bear_the_name_of_the_row_numbers(path: Path) -> None:
+    with pytest.raises(DataError, match="rename it"):
+        table(path, f"a,{ROW}\n1,2\n")
+
+
 def test_a_header_that_names_a_column_twice_is_refused(path: Path) -> None:
     with pytest.raises(DataError, match="stands twice"):
         table(path, "a,a\n1,2\n")
@@ -122,6 +159,23 @@ def test_dat_files_of_movielens_have_their_columns(tmp_path: Path) -> None:
         {"user_id": "2", "item_id": "008", "rating": "3", "timestamp": "1365029108"},
     ]
     assert found.dropped.select("row", "raw").rows() == [(2, "1::odd")]
+
+
+def test_a_first_dat_line_cut_short_does_not_decide_for_all(tmp_path: Path) -> None:
+    ratings = tmp_path / "ratings.dat"
+    ratings.write_text("\n1::2\n1::3::3::1365029107\n2::4::5::1365029108\n")
+    found = read_dat(ratings, "events", tmp_path)
+    assert found.rows.select("user_id", "item_id", "rating").collect().rows() == [("1", "3", "3"), ("2", "4", "5")]
+    assert found.dropped["raw"].to_list() == ["1::2"]
+
+
+def test_a_control_character_in_a_dat_file_costs_no_line(tmp_path: Path) -> None:
+    ratings = tmp_path / "ratings.dat"
+    ratings.write_text("\ufeff1::a\x01b::3::1365029107\r\n2::4::5::1365029108\r\n")
+    found = read_dat(ratings, "events", tmp_path).rows.collect()
+    assert found["user_id"].to_list() == ["1", "2"]
+    assert found["item_id"].to_list() == ["a\x01b", "4"]
+    assert found["timestamp"].to_list() == ["1365029107", "1365029108"]
 
 
 def test_the_movies_of_movielens_1m_are_latin_1(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from headrace.data.features import feature_statistics, normalise, numeric_features
+from headrace.data.features import feature_statistics, normalise, normalised, numeric_features
 
 ITEMS = pl.DataFrame(
     {
@@ -38,6 +38,26 @@ def test_a_missing_feature_lies_at_the_mean() -> None:
 def test_a_feature_that_never_varies_is_left_out() -> None:
     same = pl.DataFrame({"price": [2.0, 2.0], "attributes": pl.Series([None, None], dtype=pl.String)})
     assert feature_statistics(same) == {}
+
+
+def test_no_number_lies_further_off_than_ten_deviations() -> None:
+    statistics = {"price": (1.0, 0.5), "year": (2000.0, 10.0)}
+    assert normalised(1e308, {"year": 3000}, statistics) == [10.0, 10.0]
+    assert normalised(0.0, {"year": -(10**29)}, statistics) == [-2.0, -10.0]
+
+
+def test_a_number_that_nothing_has_is_none() -> None:
+    absurd = [{"year": 10**400}, {"year": 1e300}, {"year": float("inf")}, {"year": True}, {"year": "2010"}]
+    for attributes in absurd:
+        assert normalised(None, attributes, {"year": (2000.0, 10.0)}) == [0.0]
+    kept = pl.DataFrame({"price": [1.0, 1.0], "attributes": ['{"year": 1' + "0" * 400 + "}", '{"year": 1e300}']})
+    assert feature_statistics(kept) == {}
+
+
+def test_a_feature_that_few_of_these_items_have_counts_for_them() -> None:
+    attributes = ['{"year": 2010}', *[None] * 199]
+    few = pl.DataFrame({"price": [None] * 200, "attributes": attributes}, schema_overrides={"price": pl.Float64})
+    assert normalise(few, {"year": (2000.0, 10.0)})[0].tolist() == [1.0]
 
 
 def test_a_feature_that_the_items_lack_is_zero() -> None:

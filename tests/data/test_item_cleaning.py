@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 
+import msgspec
+import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.core.errors import DataError
+from headrace.core.types import Scalar
 from headrace.data.item_cleaning import (
     ITEM_SCHEMA,
     clean_items,
@@ -18,7 +22,7 @@ from headrace.data.item_cleaning import (
     split_categories,
     tidy_measure,
 )
-from headrace.data.tables import from_frame
+from headrace.data.tables import from_frame, from_pandas
 
 
 @pytest.mark.parametrize(
@@ -155,6 +159,38 @@ def test_duplicate_and_bad_ids_leave_with_their_reason() -> None:
     ]
     assert json.loads(dropped.sort("row")["raw"][0]) == {"id": "a", "title": "1"}
     assert sum(step.rows for step in steps if step.step in ("duplicate ids", "bad ids")) == 4
+
+
+def test_a_catalogue_may_have_a_step_and_a_reason_of_its_own() -> None:
+    frame = pl.DataFrame({"item_id": ["a", "a"], "step": ["one", "two"], "reason": ["x", "y"]})
+    items, steps, dropped = clean_items(from_frame(frame, "test"))
+    assert json.loads(items["attributes"].item()) == {"step": "two", "reason": "y"}
+    assert dropped.select("row", "step").rows() == [(1, "duplicate ids")]
+    assert json.loads(dropped["raw"].item()) == {"item_id": "a", "step": "one", "reason": "x"}
+    assert [(step.step, step.rows) for step in steps if step.rows] == [("duplicate ids", 1)]
+
+
+def test_an_attribute_is_one_plain_value() -> None:
+    frame = pl.DataFrame(
+        {
+            "item_id": ["a", "b", "c"],
+            "attributes": ['{"k": {"x": 1}, "l": [1], "n": null, "f": 1.5}', "[1, 2]", "red"],
+            "marks": [["p"], None, []],
+            "size": pl.Series(["1.5", None, "2"]).cast(pl.Decimal(4, 1)),
+        }
+    )
+    texts = clean_items(from_frame(frame, "test"))[0]["attributes"].to_list()
+    assert [msgspec.json.decode(text, type=dict[str, Scalar]) for text in texts] == [
+        {"k": '{"x":1}', "l": "[1]", "f": 1.5, "marks": '["p"]', "size": 1.5},
+        {"attributes": "[1,2]"},
+        {"attributes": "red", "marks": "[]", "size": 2.0},
+    ]
+
+
+@pytest.mark.parametrize("listed", [["X", "Y"], np.array(["X", "Y"], dtype=object), ("X", "Y")])
+def test_lists_of_a_pandas_frame_are_lists(listed: object) -> None:
+    frame = pd.DataFrame({"item_id": ["a"], "categories": pd.Series([listed])})
+    assert clean_items(from_pandas(frame, "test"))[0]["categories"].to_list() == [["X", "Y"]]
 
 
 def test_an_empty_title_is_counted_and_the_item_kept() -> None:

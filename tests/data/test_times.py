@@ -36,6 +36,8 @@ def read(values: list[object], zone: str = "UTC") -> list[int | None]:
         "2020-06-16T22:01:58.000+0200",
         "2020-06-16t20:01:58.000000z",
         "2020-06-16T15:01:58-05",
+        "2020-06-16 20:01:58 UTC",
+        "2020-06-16 20:01:58 GMT",
         datetime(2020, 6, 16, 20, 1, 58, tzinfo=UTC),
         datetime(2020, 6, 16, 20, 1, 58),
     ],
@@ -78,6 +80,21 @@ def test_small_numbers_are_of_the_unit_of_the_others() -> None:
     assert read(["-1", str(MOMENT)]) == [-1_000_000, MOMENT * 1_000_000]
 
 
+def test_small_numbers_alone_show_no_unit_and_this_is_told() -> None:
+    assert detect_times(pl.LazyFrame({"time": [1, 2, 3]}), "test", "UTC").guessed
+    assert not detect_times(pl.LazyFrame({"time": [1, MOMENT]}), "test", "UTC").guessed
+
+
+@pytest.mark.parametrize("values", [[20200616, 20201231], ["20200616"], [20200616.0, None]])
+def test_dates_without_signs_are_not_read_as_seconds_of_1970(values: list[object]) -> None:
+    with pytest.raises(DataError, match=r"20200616.*write them anew"):
+        read(values)
+
+
+def test_numbers_that_only_now_and_then_look_like_dates_are_seconds() -> None:
+    assert read([20200616, 20209999]) == [20200616_000_000, 20209999_000_000]
+
+
 def test_numbers_beyond_every_unit_do_not_overflow() -> None:
     assert read([MOMENT, 2**62]) == [MOMENT * 1_000_000, None]
 
@@ -90,6 +107,30 @@ def test_a_column_of_nothing_has_no_times() -> None:
 def test_an_unknown_zone_is_a_settings_error() -> None:
     with pytest.raises(SettingsError, match="IANA"):
         read([MOMENT], "Mars/Olympus")
+
+
+@pytest.mark.parametrize("name", ["", "localtime", "../etc", "europe/berlin"])
+def test_a_zone_that_either_library_lacks_is_a_settings_error(name: str) -> None:
+    with pytest.raises(SettingsError, match="IANA"):
+        read([MOMENT], name)
+
+
+SPELLINGS = st.from_regex(
+    r"2020-0[1-9]-[0-3][0-9]([Tt X][0-2][0-9](:[0-6][0-9](:[0-6][0-9]([.,][0-9]{0,9})?)?)?"
+    r" ?([Zz]|UTC|GMT|[+-][0-9]{2}(:?[0-9]{2}(:[0-9]{2})?)?)?)?",
+    fullmatch=True,
+)
+ODD = ["0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00", "1_600_000_000", "\u0661\u0666", "0x5", " 1600000000 "]
+
+
+# None of eight digits: a column of nothing but 20200616 is refused, a single number cannot be told from seconds.
+NUMBERS = st.from_regex(r"[+-]?([0-9]{0,6}(e[0-9])?|[0-9]{9,11}\.?[0-9]{0,3})", fullmatch=True)
+
+
+@settings(deadline=None, max_examples=300)
+@given(SPELLINGS | st.sampled_from(ODD) | NUMBERS)
+def test_a_column_and_a_single_time_take_the_same_spellings(text: str) -> None:
+    assert parse_time(text) == read([text])[0]
 
 
 @settings(deadline=None)

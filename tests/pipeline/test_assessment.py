@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from small_models import info_of, network_of, write_info
 
-from headrace.core.errors import DataError, LeakError
+from headrace.core.errors import DataError, FormatError, LeakError
 from headrace.core.formats import FITTED_FOLDER, METRICS_FILE, ModelInfo, Stage, Ties
 from headrace.core.settings import DataSettings
 from headrace.data.dataset import Dataset
@@ -93,6 +93,42 @@ def test_a_model_that_learned_from_everything_is_refused_with_the_command_that_w
 ) -> None:
     folder = write_info(info_of(dataset, "all", second_cut=1), tmp_path)
     with pytest.raises(LeakError, match=rf"headrace train {dataset.path} --out MODEL --protocol time"):
+        evaluate(folder, dataset)
+
+
+def test_the_command_that_would_do_fits_a_dataset_without_times_and_a_path_with_spaces(tmp_path: Path) -> None:
+    events, _ = ring(n_items=12, n_users=20, length=6)
+    dataset = prepare(events.sort("time").drop("time"), out=tmp_path / "my data", now=NOW)
+    folder = write_info(info_of(dataset, "all"), tmp_path / "model")
+    with pytest.raises(LeakError, match=r"headrace train '\S+/my data' --out MODEL --protocol leave-one-out`"):
+        evaluate(folder, dataset)
+
+
+def test_a_dataset_whose_times_moved_may_hold_what_was_learned_from_behind_the_cut(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cut = cuts(dataset.log())[1]
+    info = info_of(dataset, second_cut=cut)
+    events = int((dataset.log().times < cut).sum())
+    info = msgspec.structs.replace(info, learned=msgspec.structs.replace(info.learned, events=events))
+    folder = write_info(info, tmp_path / "model")
+    hour = 3_600_000_000
+    moved = ring(n_items=30, n_users=60, length=12)[0].with_columns(pl.col("time") + 24 * hour)
+    with pytest.raises(LeakError, match="goes on from it"):
+        evaluate(folder, prepare(moved, out=tmp_path / "moved", now=NOW))
+    longer = pl.concat([ring(n_items=30, n_users=60, length=12)[0], moved]).unique(maintain_order=True)
+    later = prepare(longer, out=tmp_path / "later", now=NOW)
+    pretend(monkeypatch, later, info)
+    assert any("not the dataset" in note for note in evaluate(folder, later).notes)
+
+
+def test_damaged_metrics_are_named(dataset: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    info = info_of(dataset, "leave-one-out")
+    pretend(monkeypatch, dataset, info)
+    folder = write_info(info, tmp_path)
+    (folder / FITTED_FOLDER).mkdir()
+    (folder / FITTED_FOLDER / METRICS_FILE).write_text('{"curve": [')
+    with pytest.raises(FormatError, match=METRICS_FILE):
         evaluate(folder, dataset)
 
 

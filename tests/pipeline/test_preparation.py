@@ -7,6 +7,7 @@ import json
 import sqlite3
 from pathlib import Path
 
+import msgspec
 import pandas as pd
 import polars as pl
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from headrace.core.errors import DataError, FormatError, SettingsError
 from headrace.core.formats import Ties
 from headrace.core.settings import DataSettings
-from headrace.core.types import Scale
+from headrace.core.types import Scalar, Scale
 from headrace.data import item_cleaning, sweeps
 from headrace.data.dataset import Dataset
 from headrace.data.synthetic import shop
@@ -35,6 +36,7 @@ def dropped(dataset: Dataset) -> dict[str, int]:
 
 
 def write(path: Path, text: str | bytes) -> Path:
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     return path
 
@@ -303,8 +305,9 @@ def test_ratings_off_a_declared_scale_leave() -> None:
     dataset = prepare(frame, now=NOW, settings=DataSettings(rating_low=1, rating_high=5, rating_step=0.5))
     assert dataset.report.scale == Scale(1.0, 5.0, 0.5)
     assert dropped(dataset) == {"values off the scale": 2}
-    with pytest.raises(SettingsError, match="rating_high"):
-        prepare(frame, settings=DataSettings(rating_low=5, rating_high=1))
+    for wrong in (DataSettings(rating_low=5, rating_high=1), DataSettings(rating_step=0.5)):
+        with pytest.raises(SettingsError, match="rating_high"):
+            prepare(frame, settings=wrong)
 
 
 def test_pandas_writes_a_missing_value_as_nan() -> None:
@@ -338,6 +341,9 @@ def test_the_log_reads_back_what_stands_in_the_folder() -> None:
         ("e.csv", bytes(range(256)) * 20, "binary"),
         ("e.csv", "user_id,item_id\nu,i\n".encode("utf-16"), "UTF-16"),
         ("e.csv", b"\x1f\x8b\x08rest", "gzip"),
+        ("e.csv.xz", b"\xfd7zXZ\x00\x00\x04", "xz"),
+        ("E.PARQUET", b"user_id,item_id\n", "does not begin like one"),
+        ("e.csv", b"user,item,time\nu,i,20200616\n", "such as 20200616"),
         ("e.csv", b"who,what\nu,i\n", "'who', 'what'.*--user"),
         ("e.csv", b"user_id,what\nu,i\n", "--item"),
         ("e.parquet", b"PAR1 and no more", "whole Parquet"),
@@ -375,6 +381,75 @@ def test_a_column_that_is_not_there_lists_those_that_are(tmp_path: Path) -> None
     assert prepare(renamed, columns={"user": "who", "time": "when"}, now=NOW).report.kept == 3
 
 
+def test_one_column_cannot_be_two_things() -> None:
+    frame = pl.DataFrame({"who": ["u"], "what": ["i"]})
+    with pytest.raises(DataError, match=r"'who'.*user_id and item_id.*--item"):
+        prepare(frame, columns={"user": "who", "item": "who"})
+
+
+def test_two_columns_of_one_name_are_refused() -> None:
+    frame = pd.DataFrame([["u", "a", "b"]], columns=["user_id", "item_id", "item_id"])
+    with pytest.raises(DataError, match="stands twice"):
+        prepare(frame)
+
+
+def test_a_key_that_only_looks_like_an_id_costs_no_line(tmp_path: Path) -> None:
+    row = {"_id": {"$oid": "5f"}, "user": {"name": "x"}, "user_id": "u", "item": [1], "item_id": "i"}
+    dataset = prepare(write(tmp_path / "e.jsonl", json.dumps(row) + "\n"))
+    assert dataset.events().select("user_id", "item_id").collect().rows() == [("u", "i")]
+
+
+def test_a_control_character_in_a_small_file_is_a_fault_of_its_row(tmp_path: Path) -> None:
+    dataset = prepare(write(tmp_path / "e.csv", "user,item\nu,a\x01\nu,b\n"))
+    assert dropped(dataset) == {"bad ids": 1}
+
+
+def test_a_dat_file_is_one_by_its_lines(tmp_path: Path) -> None:
+    assert prepare(write(tmp_path / "R.DAT", f"1::2,3::4::{T}\n"), now=NOW).report.types == ["rating"]
+    assert prepare(write(tmp_path / "tabs.dat", "user\titem\n1\t2\n")).report.kept == 1
+
+
+def test_a_column_called_bot_is_none_of_ours() -> None:
+    dataset = prepare(pl.DataFrame({"user": ["u"], "item": ["a"], "bot": [True]}))
+    assert len(dataset.log()) == 1
+    assert "columns of the events left out: bot" in dataset.report.notes
+
+
+def test_numbers_without_a_unit_are_told() -> None:
+    dataset = prepare(pl.DataFrame({"user": ["u"], "item": ["a"], "day": [3]}), columns={"time": "day"})
+    assert "seconds since 1970" in " ".join(dataset.report.notes)
+
+
+def test_a_catalogue_may_be_whatever_brings_items(tmp_path: Path) -> None:
+    events = pl.DataFrame({"user": ["u"], "item": ["i"]})
+    first = prepare(events, items=pl.DataFrame({"item_id": ["i", "j"], "title": ["I", "J"]}), out=tmp_path / "first")
+    again = prepare(events, items=first.path)
+    assert again.items().equals(first.items())
+    with pytest.raises(DataError, match="does not exist"):
+        prepare(events, items=tmp_path / "none.csv")
+    write(tmp_path / "shop" / "events.csv", CSV)
+    with pytest.raises(DataError, match="must bring items"):
+        prepare(events, items=tmp_path / "shop")
+
+
+@pytest.mark.parametrize("url", ["postgresql://host:port/x", "sqlite+none:///x.db", "postgresql+none://host/x"])
+def test_a_url_that_cannot_be_opened_is_refused(url: str) -> None:
+    with pytest.raises(DataError, match=r"a store must be named by a URL such as"):
+        prepare(url)
+
+
+def test_a_source_without_a_name_is_not_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "events.csv", CSV)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="its name is empty"):
+        prepare("")
+
+
+def test_a_source_that_is_no_file_is_refused() -> None:
+    with pytest.raises(DataError, match="read twice"):
+        prepare("/dev/null")
+
+
 def test_float_ids_are_refused() -> None:
     with pytest.raises(DataError, match=r"whole numbers.*Float64"):
         prepare(pl.DataFrame({"user": [1.0], "item": ["a"]}))
@@ -388,11 +463,27 @@ def test_a_column_of_a_type_that_has_no_reading_is_refused() -> None:
         prepare(frame.drop("time"))
 
 
-def test_a_context_of_any_type_is_kept_as_json() -> None:
-    frame = pl.DataFrame({"user": ["u"], "item": ["a"], "context": [{"page": "home"}]})
-    assert prepare(frame).events().collect()["context"].to_list() == ['{"page":"home"}']
-    lists = pl.DataFrame({"user": ["u"], "item": ["a"], "context": [["home"]]})
-    assert prepare(lists).events().collect()["context"].to_list() == ['{"context":["home"]}']
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"page": "home"}, {"page": "home"}),
+        ({"page": "home", "tags": ["a"]}, {"page": "home", "tags": '["a"]'}),
+        (["home"], {"context": '["home"]'}),
+        (3, {"context": 3}),
+        ("mobile", {"context": "mobile"}),
+        ('{"b": {"c": 1}, "a": null}', {"a": None, "b": '{"c":1}'}),
+        ("[1]", {"context": "[1]"}),
+        ("null", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_context_becomes_an_object_of_plain_values(given: object, kept: dict[str, Scalar] | None) -> None:
+    frame = pl.DataFrame({"user": ["u"], "item": ["a"], "context": [given]})
+    pandas = pd.DataFrame({"user": ["u"], "item": ["a"], "context": pd.Series([given], dtype=object)})
+    for source in (frame, pandas):
+        text = prepare(source).events().collect()["context"].item()
+        assert (text and msgspec.json.decode(text, type=dict[str, Scalar])) == kept
 
 
 def test_no_such_source_and_a_folder_of_something_else(tmp_path: Path) -> None:
@@ -410,6 +501,23 @@ def test_a_folder_of_something_else_is_not_written_over(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="name another"):
         prepare(pl.DataFrame({"user": ["u"], "item": ["i"]}), out=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_the_current_folder_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FormatError, match="current one"):
+        prepare(pl.DataFrame({"user": ["u"], "item": ["i"]}), out=".")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_to_a_dataset_stays_a_link(tmp_path: Path) -> None:
+    first = prepare(pl.DataFrame({"user": ["u"], "item": ["i"]}), out=tmp_path / "out")
+    link = tmp_path / "link"
+    link.symlink_to(first.path)
+    prepare(pl.DataFrame({"user": ["u", "v"], "item": ["i", "i"]}), out=link)
+    assert link.is_symlink()
+    assert Dataset.open(tmp_path / "out").report.kept == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "out"]
 
 
 @pytest.mark.parametrize(

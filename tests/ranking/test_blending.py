@@ -49,6 +49,16 @@ def test_parts_that_see_different_things_are_blended() -> None:
     assert blend_ndcg(made, fit_blend(made)) > 1.1 * max(blend_ndcg(made, single(name)) for name in PARTS)
 
 
+def test_a_part_that_says_nothing_gets_no_weight() -> None:
+    made = samples(4)
+    for sample in made:
+        sample.parts[PARTS.index("content")] = 0
+        sample.parts[PARTS.index("repeat")] = len(sample.found)
+    blend = fit_blend(made)
+    assert blend.content == blend.repeat == 0
+    assert sum(getattr(blend, name) > 0 for name in PARTS) > 1
+
+
 def test_the_measure_is_the_discounted_gain_of_each_target() -> None:
     parts = np.zeros((len(PARTS), 12), np.float32)
     parts[PARTS.index("counts")] = -np.arange(12)

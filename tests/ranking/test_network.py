@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from safetensors.numpy import save_file
 
 from headrace.core.errors import ModelError
 from headrace.core.formats import Blend, Learned, ModelInfo, Shape
 from headrace.core.types import Scale
 from headrace.data.log import Floats, History
+from headrace.ranking.learned_ids import LearnedIds
 from headrace.ranking.network import Network
 
 D = 4
@@ -31,7 +35,9 @@ class Echo:
         return [np.asarray((inputs["states"] * held).sum(axis=1) + known, np.float32)]
 
 
-def network_of(*, times: bool = True, window: int = 3, content: int = 0) -> tuple[Network, Echo, Echo]:
+def network_of(
+    *, times: bool = True, window: int = 3, content: int = 0, learned: LearnedIds | None = None
+) -> tuple[Network, Echo, Echo]:
     shape = Shape(width=D, layers=1, heads=1, window=window, content=content, types=["click", "rating"], times=times)
     info = ModelInfo(
         format=1,
@@ -57,7 +63,7 @@ def network_of(*, times: bool = True, window: int = 3, content: int = 0) -> tupl
     }
     tables = {"inputs": inputs, "outputs": inputs * 2, "known": np.array([0, 1, 0, 1], np.float32), **placing}
     encode, query = Echo(), Echo()
-    return Network(info, ["a", "b", "c"], tables, encode, query), encode, query
+    return Network(info, ["a", "b", "c"], tables, encode, query, learned), encode, query
 
 
 def history(items: list[int], types: list[int] | None = None, values: list[float] | None = None) -> History:
@@ -127,6 +133,16 @@ def test_an_item_never_trained_stands_where_its_text_and_features_put_it() -> No
     assert moved[0].tolist() == [3.5] * D
 
 
+def test_an_item_that_the_model_has_learned_from_keeps_what_its_id_adds(tmp_path: Path) -> None:
+    ids = np.outer([0, 3, 5, 9], np.ones(D)).astype(np.float32)
+    save_file({"ids": ids, "model.items.no_id": np.full(D, 2, np.float32)}, tmp_path / "weights.safetensors")
+    network, _, _ = network_of(content=2, learned=LearnedIds(tmp_path / "weights.safetensors"))
+    inputs, outputs = network.place(np.zeros((4, 2), np.float32), ids=["c", "b", "new", "a"])
+    # The model has events of a and c alone; without a text an item lies at 0.5, "no id" included.
+    assert inputs[:, 0].tolist() == [7.5, 0.5, 0.5, 1.5]
+    assert np.array_equal(inputs, outputs)
+
+
 def test_content_of_another_width_is_refused() -> None:
     network, _, _ = network_of(content=2)
     with pytest.raises(ModelError, match="must have 2 numbers"):
@@ -148,5 +164,6 @@ def test_vectors_grow_without_moving_what_stands() -> None:
         vectors.append(np.full((1, D), number, np.float32), np.full((1, D), -number, np.float32))
     assert len(vectors) == len(vectors.inputs) == len(vectors.rows) == 42
     assert vectors.inputs[:, 0].tolist() == [0.5, 1.0, *range(40)]
-    vectors.replace_output(3, np.ones(D, np.float32))
+    vectors.change(np.array([3], np.int32), np.full((1, D), 9, np.float32), np.ones((1, D), np.float32))
     assert vectors.outputs[3].tolist() == [1.0] * D
+    assert vectors.inputs[3].tolist() == [1.0] * D

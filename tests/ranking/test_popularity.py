@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -103,6 +104,43 @@ def test_the_last_days_hold_the_running_hour_and_nothing_later() -> None:
     add(popularity, [(1, 100), (1, 76), (2, 75), (3, 101)])
     assert popularity.last_days(100 * HOUR_US, 1, 3).tolist() == [0, 2, 0, 0]
     assert popularity.last_days(None, 1, 3).tolist() == [0, 1, 0, 1]
+
+
+def test_recent_is_the_last_week_that_was_learned() -> None:
+    popularity = Popularity()
+    add(popularity, [(1, 1000 + hour % 100) for hour in range(1500)])
+    add(popularity, [(2, 1200)] * 3)
+    # Hour 1032 is more than a week before hour 1201 and within the week of 1200; later nothing else was met.
+    assert_allclose(popularity.recent_log_scores(1200 * HOUR_US, 2), np.log1p([0, 68 * 15, 3]), rtol=1e-6)
+    assert_allclose(popularity.recent_log_scores(9000 * HOUR_US, 2), np.log1p([0, 68 * 15, 3]), rtol=1e-6)
+    add(popularity, [(2, 1300)] * 1000 + [(2, 1301)])
+    assert_allclose(popularity.recent_log_scores(None, 2), np.log1p([0, 0, 1004]), rtol=1e-6)
+
+
+def test_a_week_of_few_events_reaches_back_further() -> None:
+    popularity = Popularity()
+    add(popularity, [(1, 10)] * 400 + [(2, 20)] * 999 + [(3, 50_000)])
+    # Before hour 50,000 the last 1,000 events begin in hour 10.
+    assert_allclose(np.expm1(popularity.recent_log_scores(50_000 * HOUR_US, 3)), [0, 400, 999, 1], rtol=1e-4)
+    add(popularity, [(2, 21)])
+    assert_allclose(np.expm1(popularity.recent_log_scores(50_000 * HOUR_US, 3)), [0, 0, 1000, 1], rtol=1e-4, atol=1e-4)
+
+
+@settings(deadline=None)
+@given(MET, MET, st.integers(-400, 400))
+def test_recent_leaves_no_trace_of_what_was_taken_away(
+    kept: list[tuple[int, int]], gone: list[tuple[int, int]], now: int
+) -> None:
+    expected, changed = Popularity(), Popularity()
+    add(expected, kept)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("headrace.ranking.popularity.RECENT_EVENTS", 3)
+        for row in gone + kept:
+            add(changed, [row])
+            changed.recent_log_scores(now * HOUR_US, 5)
+        add(changed, gone, sign=-1)
+        for moment in (now * HOUR_US, None):
+            assert_array_equal(changed.recent_log_scores(moment, 5), expected.recent_log_scores(moment, 5))
 
 
 def test_items_may_come_later_than_the_first_question() -> None:

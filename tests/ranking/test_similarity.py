@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from ranking_cases import history, log_of, sources_of
 
 from headrace.core.settings import RankingSettings
+from headrace.ranking.item_vectors import ItemVectors
+from headrace.ranking.network import Network
 from headrace.ranking.rules import standard_rules
 from headrace.ranking.similarity import similar_items
-from headrace.ranking.sources import Sources
+from headrace.ranking.sources import Encoder, Sources
 
 BASKETS = log_of({user: history([1, 2, 4], [0, 0, 9**12]) for user in range(1, 5)} | {9: history([3, 5])}, 6)
 
@@ -40,3 +44,22 @@ def test_an_item_of_which_nothing_is_known_still_gets_a_list() -> None:
     found = similar_items(6, 3, sources=sources_of(BASKETS))
     assert found.items.tolist() == [4, 1, 2]  # 4 was met last
     assert found.reasons == ["popular"] * 3
+
+
+class Silent(Network):
+    """A network that nobody asks for users."""
+
+    def __init__(self) -> None:
+        return
+
+
+def test_items_that_the_network_knows_nothing_of_are_not_alike() -> None:
+    bare = sources_of(log_of({1: history([1])}, 5))
+    # Rows 2 and 5 have the vectors of an item without id and content; row 4 lies nearer to them than to row 3.
+    outputs = np.array([[0, 0], [0, 1], [1, 0], [1, 2], [1, 1], [1, 0]], np.float32)
+    inputs = np.array([[9, 9], [0, 1], [9, 9], [1, 2], [1, 1], [9, 9]], np.float32)
+    vectors = ItemVectors(inputs, outputs, np.array([0, 1, 0, 0, 0, 0], np.int32), np.zeros(1, np.int32))
+    sources = replace(bare, encoder=Encoder(Silent(), vectors))
+    assert set(similar_items(2, 4, sources=sources).reasons) == {"popular"}
+    found = similar_items(4, 4, sources=sources)
+    assert found.items.tolist()[:2] == [3, 1]

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from ranking_cases import history, log_of
 
-from headrace.core.settings import RankingSettings
 from headrace.data.log import History
 from headrace.ranking.transitions import ONE, TransitionCounts, differing
 
@@ -164,20 +163,21 @@ def test_read_only_arrays_are_taken_too() -> None:
 def test_the_score_is_the_sum_of_the_design() -> None:
     counts = TransitionCounts()
     counts.add_log(log_of({1: history([1, 2, 3]), 2: history([3, 1])}, 4))
-    knobs = RankingSettings(count_smoothing=2.0, count_decay=0.5)
-    items, scores = counts.candidates(history([3, 1]), n_items=4, settings=knobs)
+    scores = np.zeros(5, np.float32)
+    items = counts.score_into(scores, history([3, 1]), decay=0.5, smoothing=2.0)
     # c(1, 2) = 1, c(1, 3) = 1/2, c(3, 1) = 1; item 1 is the last event (j = 0), item 3 the one before (j = 1).
-    assert items.tolist() == [1, 2, 3]
+    assert sorted(items.tolist()) == [1, 2, 3]
     assert scores.tolist() == pytest.approx(
-        [0.5 * np.log(1 + 4 / 2), np.log(1 + 4 / 2), np.log(1 + 4 / 2 / 2)], rel=1e-6
+        [0, 0.5 * np.log(1 + 4 / 2), np.log(1 + 4 / 2), np.log(1 + 4 / 2 / 2), 0], rel=1e-6
     )
 
 
 def test_the_items_of_a_basket_share_one_weight() -> None:
     counts = TransitionCounts()
     counts.add_log(log_of({1: history([1, 3]), 2: history([2, 4])}, 4))
-    _, scores = counts.candidates(history([1, 2], [5, 5]), n_items=4, settings=RankingSettings())
-    assert scores[0] == scores[1] > 0
+    scores = np.zeros(5, np.float32)
+    counts.score_into(scores, history([1, 2], [5, 5]), decay=0.8, smoothing=1000.0)
+    assert scores[3] == scores[4] > 0
 
 
 def test_what_follows_an_item_is_listed_with_its_count() -> None:

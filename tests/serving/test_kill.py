@@ -35,7 +35,7 @@ def serve(store, port):
     bound = socket.create_server(("127.0.0.1", port))
     settings = Settings(serving=ServingSettings(store=store))
     service = Service.open(settings)
-    run_until_stopped(create_app(service, page=False, api_key=None, settings=settings), bound)
+    run_until_stopped(create_app(service, page=False, api_key=None, settings=settings), bound, service.desk.give_up)
 
 for line in sys.stdin:
     store, port = line.split()

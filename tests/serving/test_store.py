@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +14,8 @@ from headrace.core.types import Event
 from headrace.serving import schema
 from headrace.serving.service import Service
 from headrace.serving.store import Store, store_path
+
+START = 1_700_000_000_000_000
 
 
 def test_the_path_of_a_store_is_full(tmp_path: Path) -> None:
@@ -80,3 +83,33 @@ def test_user_ids_stand_in_one_table_only(service: Service) -> None:
             if any("a-very-special-user" in str(row) for row in connection.execute(f"SELECT * FROM {name}"))
         ]
     assert holding == ["users"]
+
+
+def test_a_full_disk_at_the_start_is_said(tmp_path: Path) -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, most))
+    try:
+        with pytest.raises(StoreError, match="must be writable and its disk not full"):
+            Store.open(f"sqlite:///{tmp_path}/a.db")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    Store.open(f"sqlite:///{tmp_path}/a.db").close()
+
+
+def test_a_user_is_shown_whole_and_in_the_order_of_time(service: Service) -> None:
+    times = [START + (n * 7919) % 2500 for n in range(2500)]
+    service.add_events([Event(user_id="ann", item_id=str(n % 9), time=time) for n, time in enumerate(times)]).result()
+    service.add_events([Event(user_id="bob", item_id="1", context={"page": "home"})]).result()
+    parts = list(service.user_events("ann"))
+    assert len(parts) > 1
+    assert [event.time for part in parts for event in part] == sorted(times)
+    assert [event.time for part in service.user_events("ann", 1001) for event in part] == sorted(times)[-1001:]
+    assert [event.context for event in next(service.user_events("bob"))] == [{"page": "home"}]
+
+
+def test_events_erased_while_they_are_shown_are_left_out(service: Service) -> None:
+    service.add_events([Event(user_id="ann", item_id="tea", time=START + n) for n in range(1500)]).result()
+    parts = service.user_events("ann")
+    assert len(next(parts)) == 1000
+    service.forget("ann")
+    assert list(parts) == [[]]

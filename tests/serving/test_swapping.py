@@ -14,10 +14,8 @@ from headrace.core.errors import FormatError, ModelError
 from headrace.core.formats import Blend, Learned, ModelInfo, Shape
 from headrace.core.settings import Settings
 from headrace.core.types import Event, Item
-from headrace.data.features import feature_statistics, normalise
 from headrace.data.log import Floats, History
 from headrace.ranking.item_vectors import ItemVectors
-from headrace.serving.models import numeric_features
 from headrace.serving.questions import PastEvent, Question
 from headrace.serving.service import Service
 
@@ -80,8 +78,12 @@ class Toy:
             outputs[1:] = np.nan
         return ItemVectors(inputs, outputs, rows, np.zeros(1, np.int32))
 
-    def place(self, content: Floats, features: Floats | None = None) -> tuple[Floats, Floats]:
-        return np.roll(content, 1, axis=1), content
+    def place(self, content: Floats, features: Floats | None = None, ids: Sequence[str] = ()) -> tuple[Floats, Floats]:
+        learned = np.zeros_like(content)
+        for place, item_id in enumerate(ids):
+            if item_id in TRAINED:
+                learned[place, TRAINED.index(item_id)] = 0.1
+        return np.roll(content, 1, axis=1), content + learned
 
     def users(self, histories: Sequence[History], times: Sequence[int | None], vectors: ItemVectors) -> Floats:
         lasts = [int(history.items[-1]) if len(history) else 0 for history in histories]
@@ -92,6 +94,7 @@ class Letters:
     """A text encoder of the letters a to d."""
 
     width = 4
+    max_tokens = 8
 
     def __init__(self, _: Path) -> None:
         return
@@ -112,6 +115,7 @@ def shop(service: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
         folder = Path(service.settings.serving.models) / name
         (folder / "text").mkdir(parents=True)
         (folder / "model.json").touch()
+        pl.DataFrame({"item_id": TRAINED}).write_parquet(folder / "items.parquet")
     service.add_events([Event(user_id="ann", item_id=item, time=START) for item in TRAINED]).result()
     return service
 
@@ -212,21 +216,79 @@ def test_items_that_came_before_and_during_a_swap_have_their_vectors(shop: Servi
     assert shop.recommend(Question(user_id="bob", k=4)).result().items
 
 
-def test_a_changed_text_of_a_trained_item_keeps_its_vectors(shop: Service) -> None:
+def vectors(shop: Service, item_id: str) -> tuple[list[float], list[float]]:
+    assert shop.desk.model is not None
+    shop.engine.run(lambda: None).result()  # all that was told before is taken in
+    found, key = shop.desk.model.vectors, shop.store.item_keys[item_id]
+    return found.inputs[key].tolist(), found.outputs[key].tolist()
+
+
+def test_a_changed_text_of_a_trained_item_changes_its_output_alone(shop: Service) -> None:
     shop.swap("one")
-    shop.put_items([Item(item_id="a", title="d")])
+    shop.put_items([Item(item_id="a", title="c")])
+    assert vectors(shop, "a") == ([0, 1, 0, 0], pytest.approx([0.1, 0, 1, 0]))
     assert first(shop, "a") == "b"
+    assert first(shop, "b") == "a"  # as near as c itself now, and of the lower index
+    shop.patch_item("a", {"title": "d"})
+    assert vectors(shop, "a") == ([0, 1, 0, 0], pytest.approx([0.1, 0, 0, 1]))
+    shop.patch_item("a", {"title": None})
+    assert vectors(shop, "a") == ([0, 1, 0, 0], pytest.approx([0.1, 0, 0, 0]))
 
 
-def test_the_features_of_one_item_are_those_of_the_whole_table() -> None:
-    rows: list[tuple[float | None, str | None]] = [
-        (1.0, '{"size": 3}'),
-        (None, '{"size": 5.5}'),
-        (7.5, None),
-        (0.0, '{"size": true}'),
-    ]
-    table = pl.DataFrame(rows, schema={"price": pl.Float64, "attributes": pl.String}, orient="row")
-    statistics = feature_statistics(table)
-    sizes: list[dict[str, str | int | float | bool | None]] = [{"size": 3}, {"size": 5.5}, {}, {"size": True}]
-    items = [Item(item_id=str(n), price=row[0], attributes=sizes[n]) for n, row in enumerate(rows)]
-    np.testing.assert_allclose(numeric_features(items, statistics), normalise(table, statistics), atol=1e-6)
+def test_a_change_before_a_swap_counts_in_the_new_model(shop: Service) -> None:
+    shop.put_items([Item(item_id="a", title="c")])
+    shop.swap("one")
+    assert vectors(shop, "a") == ([0, 1, 0, 0], pytest.approx([0.1, 0, 1, 0]))
+    assert vectors(shop, "b") == ([0, 0, 1, 0], [0, 1, 0, 0])
+
+
+def test_the_input_of_a_new_item_stays_from_its_first_content_on(shop: Service) -> None:
+    shop.swap("one")
+    shop.add_events([Event(user_id="bob", item_id="new", time=START)]).result()
+    assert vectors(shop, "new") == ([0, 0, 0, 0], [0, 0, 0, 0])
+    shop.put_items([Item(item_id="new", title="b")])
+    assert vectors(shop, "new") == ([0, 0, 1, 0], [0, 1, 0, 0])
+    shop.put_items([Item(item_id="new", title="c")])
+    assert vectors(shop, "new") == ([0, 0, 1, 0], [0, 0, 1, 0])
+
+
+@pytest.mark.parametrize("item_id", ["a", "new"])
+def test_coming_and_going_leaves_the_vectors_as_they_are(shop: Service, item_id: str) -> None:
+    shop.swap("one")
+    shop.put_items([Item(item_id=item_id, title="c")])
+    before = vectors(shop, item_id)
+    shop.patch_item(item_id, {"available": False})
+    assert vectors(shop, item_id) == before
+    shop.patch_item(item_id, {"available": True})
+    assert vectors(shop, item_id) == before
+    shop.delete_item(item_id)
+    asked = Question(history=[PastEvent(item_id="b")], k=9)
+    assert item_id not in [found.item_id for found in shop.recommend(asked).result().items]
+    assert vectors(shop, item_id) == before
+    # Put again it is the same item: its id and its input, the content of now.
+    shop.put_items([Item(item_id=item_id, title="d")])
+    assert vectors(shop, item_id) == (before[0], pytest.approx([before[1][0], 0, 0, 1]))
+    assert item_id in [found.item_id for found in shop.recommend(asked).result().items]
+
+
+def test_of_two_changes_at_one_time_the_later_in_the_store_counts(shop: Service) -> None:
+    shop.swap("one")
+    earlier = shop.writer.upsert_items([Item(item_id="new", title="c")]).result()
+    shop.put_items([Item(item_id="new", title="d")])
+    shop.desk._place(earlier)  # by a thread that was slow
+    assert vectors(shop, "new")[1] == [0, 0, 0, 1]
+
+
+def test_items_with_markup_are_placed_by_their_words(shop: Service) -> None:
+    shop.swap("one")
+    shop.put_items([Item(item_id="new", title=" <b>c</b> ", categories=("n/a", "&nbsp;"))])
+    assert vectors(shop, "new")[1] == [0, 0, 1, 0]
+
+
+def test_a_long_list_of_items_is_placed_behind_the_answer(shop: Service) -> None:
+    shop.swap("one")
+    new = [Item(item_id=f"new{n}", title="abcd"[n % 4]) for n in range(150)]
+    shop.put_items([*new, Item(item_id="a", title="c")])
+    shop.swap("two")  # waits for its turn behind them
+    assert vectors(shop, "new149")[1] == [0, 1, 0, 0]
+    assert vectors(shop, "a")[1] == pytest.approx([0.1, 0, 1, 0])

@@ -36,7 +36,10 @@ def call(method: str, url: str, key: str | None, body: bytes | None = None, *, t
     """
     if not url.startswith(("http://", "https://")):
         raise SettingsError(f"the service's address must begin with http:// or https://, got {url!r}")
-    request = urllib.request.Request(url, data=body, method=method, headers={"Content-Type": "application/json"})
+    try:
+        request = urllib.request.Request(url, data=body, method=method, headers={"Content-Type": "application/json"})
+    except ValueError as error:
+        raise SettingsError(f"the service's address must be one, {url!r} is not: {error}") from None
     if key is not None:
         request.add_header("Authorization", f"Bearer {key}")
     try:

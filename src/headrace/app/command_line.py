@@ -18,6 +18,7 @@ from headrace.app.commands.preparing import prepare_command
 from headrace.app.commands.serving_command import serve_command
 from headrace.app.commands.swapping import swap_command
 from headrace.app.commands.training_command import train_command
+from headrace.app.machine_faults import foreseen_fault
 from headrace.core.errors import HeadraceError
 
 app = typer.Typer(
@@ -49,9 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         app(args=arguments)
-    except HeadraceError as error:
-        typer.echo(f"headrace: {error}", err=True)
-        sys.exit(error.exit_code)
+    except Exception as error:
+        # A full disk has no class of its own: each library that writes raises another. The rest keeps its traceback.
+        told = error if isinstance(error, HeadraceError) else foreseen_fault(error)
+        if told is None:
+            raise
+        typer.echo(f"headrace: {told}", err=True)
+        sys.exit(told.exit_code)
     sys.exit(0)
 
 

@@ -47,6 +47,11 @@ class DemoFolder:
         self._told = self.root / "demo.json"
 
     @property
+    def prepared(self) -> bool:
+        """Whether an earlier start cleaned the source; one that could not leaves the folder to another source."""
+        return (self.dataset / REPORT_FILE).exists()
+
+    @property
     def store_url(self) -> str:
         """The store's URL."""
         return f"sqlite:///{self.root / 'headrace.db'}"
@@ -59,7 +64,7 @@ class DemoFolder:
         """
         if self._told.exists():
             kept = msgspec.json.decode(self._told.read_bytes(), type=Source)
-            if kept != self.source:
+            if kept != self.source and DemoFolder(self.root, kept).prepared:
                 raise FormatError(
                     f"{self.root} must hold the demo of {self.source.data}, it holds that of {kept.data}; "
                     "name another with --folder"
@@ -116,7 +121,7 @@ def run_demo(folder: DemoFolder, settings: Settings, bound: socket.socket, optio
         say(f"The shop is open after {time.perf_counter() - started:.0f} s: {address_of(bound)} (Ctrl-C stops it)")
         if trained is None:
             training.start()
-        run_until_stopped(app, bound)
+        run_until_stopped(app, bound, service.desk.give_up)
         say("Stopping ...")
     finally:
         training.stop()
@@ -132,7 +137,7 @@ def _compile(settings: Settings) -> None:
 
 def _prepare(folder: DemoFolder, settings: Settings) -> None:
     """Clean the source, unless an earlier start did."""
-    if (folder.dataset / REPORT_FILE).exists():
+    if folder.prepared:
         return
     from headrace.pipeline.preparation import prepare
 

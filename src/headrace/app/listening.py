@@ -6,6 +6,8 @@ import errno
 import ipaddress
 import signal
 import socket
+from collections.abc import Callable
+from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from headrace.core.errors import SettingsError
@@ -50,13 +52,29 @@ def listen(host: str, port: int) -> socket.socket:
 def address_of(bound: socket.socket) -> str:
     """Return the address that a browser takes."""
     host, port = bound.getsockname()[:2]
+    return address_at(host, port)
+
+
+def address_at(host: str, port: int) -> str:
+    """Return the address on this machine of a service that listens on `host` and `port`."""
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     return f"http://{shown}:{port}"
 
 
-def run_until_stopped(application: Litestar, bound: socket.socket) -> None:
-    """Serve until Ctrl-C or SIGTERM, and return after the open requests are answered, so that the caller can close."""
+def run_until_stopped(application: Litestar, bound: socket.socket, give_up: Callable[[], None]) -> None:
+    """Serve until Ctrl-C or SIGTERM, and return after the open requests are answered, so that the caller can close.
+
+    Args:
+        application: what answers.
+        bound: the socket to listen on.
+        give_up: called at the signal, to end requests that may take minutes.
+    """
     import uvicorn
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            give_up()
+            super().handle_exit(sig, frame)
 
     config = uvicorn.Config(
         application,
@@ -72,7 +90,7 @@ def run_until_stopped(application: Litestar, bound: socket.socket) -> None:
     # uvicorn raises the signal again once it has ended; without a handler, SIGTERM would then end us before the close.
     before = signal.signal(signal.SIGTERM, _leave)
     try:
-        uvicorn.Server(config).run(sockets=[bound])
+        Server(config).run(sockets=[bound])
     except KeyboardInterrupt:
         pass
     finally:

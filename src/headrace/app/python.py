@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
+from headrace.core.errors import SettingsError
+from headrace.core.formats import Protocol
 from headrace.core.settings import Plain, load_settings
 from headrace.data.dataset import Dataset
 from headrace.pipeline.model import Model
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
-    from headrace.core.formats import Protocol
     from headrace.core.settings import Settings
     from headrace.pipeline.assessment import Report
 
@@ -65,18 +66,22 @@ def train(
     Raises:
         DataError: the data is too small, or has no times and the protocol needs them.
         ModelError: the loss is not a number; the message says what to try.
+        NotReadyError: PyTorch is not installed.
+        SettingsError: no such protocol, or no such setting.
     """
+    from headrace.app.training_choices import require_torch, training_choices
+
+    require_torch()
+    if protocol not in get_args(Protocol):
+        raise SettingsError(f"the protocol must be one of {', '.join(get_args(Protocol))}, got {protocol!r}")
     from headrace.pipeline.fitting import train as run
 
     dataset = data if isinstance(data, Dataset) else Dataset.open(data)
-    run(
-        dataset,
-        out=Path(out),
-        settings=_settings("training", settings),
-        protocol=protocol,
-        from_model=None if from_model is None else Path(from_model),
-    )
-    return Model.open(out)
+    start = None if from_model is None else Path(from_model)
+    given = _settings("training", settings)
+    chosen = training_choices(given, minutes_asked="minutes" in settings and "steps" not in settings, from_model=start)
+    run(dataset, out=Path(out), settings=chosen, protocol=protocol, from_model=start)
+    return load(out)
 
 
 def evaluate(model: Model | str | Path, data: Dataset | str | Path) -> Report:
@@ -88,7 +93,8 @@ def evaluate(model: Model | str | Path, data: Dataset | str | Path) -> Report:
     from headrace.pipeline.assessment import evaluate as run
 
     folder = model.path if isinstance(model, Model) else Path(model)
-    return run(folder, data if isinstance(data, Dataset) else Dataset.open(data))
+    dataset = data if isinstance(data, Dataset) else Dataset.open(data)
+    return run(folder, dataset, settings=_settings("ranking", {}))
 
 
 def load(path: str | Path) -> Model:
@@ -97,7 +103,7 @@ def load(path: str | Path) -> Model:
     Raises:
         FormatError: no such folder, a file missing, or of another format.
     """
-    return Model.open(path)
+    return Model.open(path, settings=_settings("ranking", {}))
 
 
 def _settings(section: str, values: dict[str, Plain]) -> Settings:

@@ -44,7 +44,7 @@ def show_table(
         rows: the cells as text, not read as markup.
         numbers: the places of the columns that stand to the right.
     """
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    table = Table(title=Text(title), title_justify="left", title_style="bold", header_style="bold")
     for place, column in enumerate(columns):
         table.add_column(column, justify="right" if place in numbers else "left", overflow="fold")
     for row in rows:
@@ -59,6 +59,7 @@ class ProgressLine:
     def __init__(self, title: str) -> None:
         self._title = title
         self._last = float("-inf")
+        self._ended = False
         self._console = terminal(stderr=True)
         self._bar: Progress | None = None
         if self._console.is_terminal:
@@ -86,6 +87,6 @@ class ProgressLine:
         """Show that `share` (0..1) is done, and a short text about it."""
         if self._bar is not None:
             self._bar.update(self._task, completed=share, text=text)
-        elif time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES or share >= 1:
-            self._last = time.monotonic()
+        elif not self._ended and (time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES or share >= 1):
+            self._last, self._ended = time.monotonic(), share >= 1
             self._console.out(f"{self._title}: {share:.0%} {text}")

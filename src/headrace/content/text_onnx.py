@@ -64,6 +64,11 @@ class OnnxTextEncoder:
         """C."""
         return self.configuration.width
 
+    @property
+    def max_tokens(self) -> int:
+        """Texts are cut after this many."""
+        return self.configuration.max_tokens
+
     def encode(self, texts: Sequence[str]) -> Floats:
         """Return (n, C) float32, each of length 1; zeros for an empty text. Alone or in a batch, one answer."""
         vectors = np.zeros((len(texts), self.width), np.float32)

@@ -5,12 +5,8 @@ Shapes: n texts, T tokens, C width.
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import io
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -24,10 +20,10 @@ from headrace.content.text_onnx import (
     GRAPH_FILE,
     TOKENIZER_FILE,
     TextConfiguration,
-    cut_tokenizer,
     token_batches,
 )
 from headrace.core.errors import NotFoundError
+from headrace.core.quiet import quiet
 from headrace.data.log import Floats
 
 AUTO = "auto"
@@ -58,21 +54,22 @@ class TorchTextEncoder:
 
         Args:
             name: a Hugging Face name or a local folder; see `find_text_model` for `auto`.
-            max_tokens: texts are cut after this many.
+            max_tokens: texts are cut after this many, or after as many as the model has positions for.
 
         Raises:
             NotFoundError: no such model there, or it cannot be fetched.
         """
         self.name = name
-        self.max_tokens = max_tokens
         try:
-            with _quiet():
+            with quiet():
                 self._fast = AutoTokenizer.from_pretrained(name)
                 encoder = AutoModel.from_pretrained(name, dtype=torch.float32, attn_implementation="eager")
         except (OSError, ValueError) as error:
             raise NotFoundError(
                 f"content.text_model must be a Hugging Face name or a local folder, {name!r} cannot be loaded: {error}"
             ) from None
+        positions = getattr(encoder.config, "max_position_embeddings", None) or max_tokens
+        self.max_tokens: int = min(max_tokens, positions, self._fast.model_max_length)
         self._graph = MeanPooled(encoder).eval()
         self.width = int(encoder.config.hidden_size)
 
@@ -92,7 +89,7 @@ class TorchTextEncoder:
         folder.mkdir(parents=True, exist_ok=True)
         inputs = (torch.ones(2, 7, dtype=torch.int64), torch.ones(2, 7, dtype=torch.int64))
         axes = {0: "texts", 1: "tokens"}
-        with torch.no_grad(), _quiet():
+        with torch.no_grad(), quiet():
             torch.onnx.export(
                 self._graph,
                 inputs,
@@ -105,7 +102,6 @@ class TorchTextEncoder:
                 external_data=False,
             )
         self._fast.backend_tokenizer.save(str(folder / TOKENIZER_FILE))
-        cut_tokenizer(folder / TOKENIZER_FILE, self.max_tokens)
         configuration = TextConfiguration(name=Path(self.name).name, width=self.width, max_tokens=self.max_tokens)
         (folder / CONFIGURATION_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(configuration)) + b"\n")
 
@@ -124,20 +120,3 @@ def find_text_model(name: str) -> str | None:
         return None
     folder = Path(next(iter(spec.submodule_search_locations))) / "model"
     return str(folder) if folder.is_dir() else None
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep loading bars, exporter chatter and warnings about other libraries' internals off the terminal."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with (
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-            warnings.catch_warnings(),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)

@@ -5,7 +5,9 @@ Shapes: n texts, C width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import fcntl
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Protocol
@@ -27,34 +29,41 @@ class TextEncoder(Protocol):
         """C."""
         ...
 
+    @property
+    def max_tokens(self) -> int:
+        """Texts are cut after this many."""
+        ...
+
     def encode(self, texts: Sequence[str]) -> Floats:
         """Return (n, C), rows of length 1, zeros for an empty text."""
         ...
 
 
 class VectorCache:
-    """One encoder's vectors: `vectors.f32`, a memory-mapped table, and `hashes.bin`, 16 bytes a row."""
+    """One encoder's vectors: `vectors.f32`, a memory-mapped table, and `hashes.bin`, 16 bytes a row.
+
+    Rows are only ever added, under a lock, so that several processes may share a folder; within one, a cache is used by
+    one thread at a time.
+    """
 
     def __init__(self, folder: Path, encoder: TextEncoder) -> None:
         """Open the cache.
 
         Args:
-            folder: of all caches; each encoder has one inside, named by what it makes of a fixed sentence, so that
-                another version of the same name never meets old vectors.
+            folder: of all caches; each encoder has one inside, named by what it makes of a fixed sentence and where it
+                cuts texts, so that another version of the same name never meets old vectors.
             encoder: computes what is missing.
         """
         probe = np.round(encoder.encode([_PROBE]), 2) + 0.0
         self._encoder = encoder
-        self._folder = folder / blake2b(probe.tobytes(), digest_size=8).hexdigest()
+        self._folder = folder / f"{blake2b(probe.tobytes(), digest_size=8).hexdigest()}-{encoder.max_tokens}"
         self._rows: dict[bytes, int] = {}
         self._folder.mkdir(parents=True, exist_ok=True)
         self._table = self._folder / "vectors.f32"
         self._hashes = self._folder / "hashes.bin"
-        if self._hashes.is_file() and self._table.is_file():
-            raw = self._hashes.read_bytes()
-            # A process that died between the two files leaves vectors without a hash; both are cut to what they share.
-            rows = min(len(raw) // _HASH_BYTES, self._table.stat().st_size // (4 * encoder.width))
-            self._rows = {raw[i * _HASH_BYTES : (i + 1) * _HASH_BYTES]: i for i in range(rows)}
+        self._rows_on_disk = 0
+        with self._locked():
+            self._read_on()
 
     def vectors(self, texts: Sequence[str], progress: Callable[[int, int], None] | None = None) -> Floats:
         """Return (n, C); each distinct text that is not kept yet is encoded once and kept.
@@ -80,11 +89,32 @@ class VectorCache:
         return found
 
     def _keep(self, keys: list[bytes], vectors: Floats) -> None:
-        rows = len(self._rows)
-        with self._table.open("ab") as table:
-            table.truncate(rows * 4 * self._encoder.width)
-            table.write(vectors.tobytes())
-        with self._hashes.open("ab") as hashes:
-            hashes.truncate(rows * _HASH_BYTES)
-            hashes.write(b"".join(keys))
-        self._rows.update({key: rows + place for place, key in enumerate(keys)})
+        with self._locked():
+            self._read_on()
+            rows = self._rows_on_disk
+            with self._table.open("ab") as table:
+                table.truncate(rows * 4 * self._encoder.width)
+                table.write(vectors.tobytes())
+            with self._hashes.open("ab") as hashes:
+                hashes.truncate(rows * _HASH_BYTES)
+                hashes.write(b"".join(keys))
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Take in the rows that were added since the last look, by this process or another."""
+        known = self._rows_on_disk
+        if not (self._hashes.is_file() and self._table.is_file()):
+            return
+        # A process that died between the two files leaves vectors without a hash; both are cut to what they share.
+        sizes = self._hashes.stat().st_size // _HASH_BYTES, self._table.stat().st_size // (4 * self._encoder.width)
+        self._rows_on_disk = min(sizes)
+        with self._hashes.open("rb") as hashes:
+            hashes.seek(known * _HASH_BYTES)
+            for row in range(known, self._rows_on_disk):
+                self._rows[hashes.read(_HASH_BYTES)] = row
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        with (self._folder / "lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield

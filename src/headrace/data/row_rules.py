@@ -10,7 +10,6 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import msgspec
 import polars as pl
@@ -102,9 +101,9 @@ def check_id(text: str) -> str | None:
     """Return what is wrong with an id, None if nothing is."""
     if not text:
         return "an id must not be empty"
-    if len(text) > MAX_ID_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_ID_BYTES:
+    if not _is_short(text):
         return f"an id must be at most {MAX_ID_BYTES} bytes long"
-    if not text.isprintable() and not _encodable(text):
+    if not _is_clean(text):
         return "an id must be without control characters"
     return None
 
@@ -121,7 +120,13 @@ def type_expression() -> pl.Expr:
     return given.fill_null(default)
 
 
-def _encodable(text: str) -> bool:
+def _is_short(text: str) -> bool:
+    return len(text) <= MAX_ID_BYTES and len(text.encode("utf-8", "surrogatepass")) <= MAX_ID_BYTES
+
+
+def _is_clean(text: str) -> bool:
+    if text.isprintable():
+        return True
     # A lone surrogate cannot be written as UTF-8, so it can stand neither in a file nor in an answer.
     return not _CONTROL_SCALAR.search(text) and not any("\ud800" <= letter <= "\udfff" for letter in text)
 
@@ -136,7 +141,7 @@ def _present(field: str) -> tuple[Callable[[Bounds], pl.Expr], Callable[[Event, 
 def _short(field: str) -> tuple[Callable[[Bounds], pl.Expr], Callable[[Event, Bounds], bool]]:
     def accepts(event: Event, _: Bounds) -> bool:
         text = getattr(event, field)
-        return not text or (len(text) <= MAX_ID_BYTES and len(text.encode("utf-8", "surrogatepass")) <= MAX_ID_BYTES)
+        return not text or _is_short(text)
 
     return lambda _: (pl.col(field).str.len_bytes() <= MAX_ID_BYTES).fill_null(True), accepts
 
@@ -144,7 +149,7 @@ def _short(field: str) -> tuple[Callable[[Bounds], pl.Expr], Callable[[Event, Bo
 def _clean(field: str) -> tuple[Callable[[Bounds], pl.Expr], Callable[[Event, Bounds], bool]]:
     def accepts(event: Event, _: Bounds) -> bool:
         text = getattr(event, field)
-        return not text or text.isprintable() or _encodable(text)
+        return not text or _is_clean(text)
 
     return lambda _: (~pl.col(field).str.contains(_CONTROL)).fill_null(True), accepts
 
@@ -184,15 +189,13 @@ def _scale_accepts(event: Event, bounds: Bounds) -> bool:
     return abs(places - round(places)) < _GRID
 
 
-def _id_rules(field: str, step: str) -> tuple[RowRule, ...]:
-    what = field.replace("_", "-")
+def _id_rules(field: str) -> tuple[RowRule, ...]:
+    what, step = field.replace("_", "-"), "bad ids"
     return (
         _rule(f"{what}-length", field, f"{field} must be at most {MAX_ID_BYTES} bytes long", step, _short(field)),
         _rule(f"{what}-characters", field, f"{field} must be without control characters", step, _clean(field)),
     )
 
-
-_partial_ids = partial(_id_rules, step="bad ids")
 
 SCALE_RULE = RowRule(
     "rating-scale",
@@ -206,11 +209,11 @@ SCALE_RULE = RowRule(
 RULES: tuple[RowRule, ...] = (
     _rule("user-id", "user_id", "user_id must not be empty", "missing ids", _present("user_id")),
     _rule("item-id", "item_id", "item_id must not be empty", "missing ids", _present("item_id")),
-    *_partial_ids("user_id"),
-    *_partial_ids("item_id"),
-    *_partial_ids("type"),
-    *_partial_ids("event_id"),
-    *_partial_ids("recommendation_id"),
+    *_id_rules("user_id"),
+    *_id_rules("item_id"),
+    *_id_rules("type"),
+    *_id_rules("event_id"),
+    *_id_rules("recommendation_id"),
     RowRule(
         "value-finite",
         "value",

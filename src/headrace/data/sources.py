@@ -15,12 +15,11 @@ from headrace.core.formats import (
     EVENTS_FILE,
     ITEMS_FILE,
     REPORT_FILE,
-    CleaningStep,
     DatasetReport,
     read_document,
 )
 from headrace.core.types import Scale
-from headrace.data.columns import is_id_name, match_columns, take_columns
+from headrace.data.columns import id_columns, match_columns, take_columns
 from headrace.data.delimited import read_dat, read_delimited
 from headrace.data.groceries import GROCERIES, Groceries, read_groceries
 from headrace.data.json_lines import read_json_lines
@@ -32,7 +31,9 @@ AnySource: TypeAlias = str | Path | Groceries | pl.DataFrame | pl.LazyFrame | Pa
 
 _Kind: TypeAlias = Literal["parquet", "json", "dat", "store", "text"]
 _MAGIC: dict[bytes, _Kind] = {b"PAR1": "parquet", b"SQLite format 3\x00": "store"}
-_PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2"}
+_PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
+# Control characters that even a short text may hold.
+_STRAY = 8
 _WIDE = (b"\xff\xfe", b"\xfe\xff")
 _ENDINGS = (".parquet", ".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".dat")
 _STEMS: dict[Role, tuple[str, ...]] = {"events": ("events", "ratings"), "items": ("items", "movies")}
@@ -49,7 +50,6 @@ class Source:
         names: our name of each event column to the source's.
         dropped: event rows that are out already, by `tables.DROPPED_SCHEMA`.
         items: the catalogue, None without one.
-        steps: item steps of the reading itself.
         notes: for the report.
         exact_times: the times are microseconds for certain.
         scale: the rating scale that the source declares.
@@ -60,7 +60,6 @@ class Source:
     names: Mapping[str, str]
     dropped: pl.DataFrame
     items: RawTable | None = None
-    steps: tuple[CleaningStep, ...] = ()
     notes: tuple[str, ...] = ()
     exact_times: bool = False
     scale: Scale | None = None
@@ -70,7 +69,6 @@ class Source:
 class _Opened:
     events: RawTable
     items: RawTable | None = None
-    steps: tuple[CleaningStep, ...] = ()
     exact_times: bool = False
     scale: Scale | None = None
     hidden: frozenset[str] = field(default_factory=frozenset)
@@ -104,7 +102,7 @@ def open_source(
         # pandas has no other sign for "none" in a column of numbers; with types, views have none and are no mistake.
         events = events.with_columns(pl.col("value").fill_nan(None))
     notes = list(table.notes)
-    spare = [name for name in found if name not in (*names.values(), "bot")]
+    spare = [name for name in found if name not in (*names.values(), *marks)]
     if spare:
         notes.append(f"columns of the events left out: {', '.join(spare[:20])}")
     catalogue = opened.items if items is None else _read_items(items, columns, scratch)
@@ -116,7 +114,6 @@ def open_source(
         names=names,
         dropped=table.dropped,
         items=catalogue,
-        steps=opened.steps,
         notes=tuple(notes),
         exact_times=opened.exact_times,
         scale=opened.scale,
@@ -133,6 +130,8 @@ def _open(source: AnySource, columns: Mapping[str, str], scratch: Path) -> _Open
         pandas = not isinstance(source, pl.DataFrame | pl.LazyFrame)
         return _Opened(_from_memory(source, "a frame"), nan_may_be_missing=pandas)
     text = str(source)
+    if not text:
+        raise DataError("the source must be a file, a folder or a store, its name is empty; give one")
     if is_store_url(text):
         return _open_store(text, scratch)
     path = Path(source)
@@ -176,11 +175,14 @@ def _open_folder(folder: Path, columns: Mapping[str, str], scratch: Path) -> _Op
 
 
 def _read_items(source: AnySource, columns: Mapping[str, str], scratch: Path) -> RawTable:
-    if isinstance(source, Groceries):
-        return read_groceries(source)[1]
-    if not isinstance(source, str | Path):
+    if not isinstance(source, str | Path | Groceries):
         return _from_memory(source, "a frame of items")
-    return _read_file(Path(source), "items", columns, scratch)
+    if isinstance(source, str | Path) and Path(source).is_file() and _kind(Path(source)) != "store":
+        return _read_file(Path(source), "items", columns, scratch)
+    catalogue = _open(source, columns, scratch).items
+    if catalogue is None:
+        raise DataError(f"the source {source} must bring items and has none; name a file of items")
+    return catalogue
 
 
 def _from_memory(source: pl.DataFrame | pl.LazyFrame | PandasFrame, name: str) -> RawTable:
@@ -196,11 +198,9 @@ def _read_file(path: Path, role: Role, columns: Mapping[str, str], scratch: Path
     if kind == "parquet":
         return read_parquet(path)
     if kind == "json":
-        return read_json_lines(path, scratch, lambda name: is_id_name(name, columns))
+        return read_json_lines(path, scratch, lambda keys: id_columns(keys, role, columns))
     if kind == "dat":
         return read_dat(path, role, scratch)
-    if kind == "store":
-        raise DataError(f"a catalogue must be a file of items, {path} is a database; export its items first")
     return read_delimited(path, scratch)
 
 
@@ -210,8 +210,10 @@ def _kind(path: Path) -> _Kind:
     Raises:
         DataError: no such file, an empty one, or one that is not text.
     """
-    if not path.is_file():
+    if not path.exists():
         raise DataError(f"the source must be a file, a folder or a store, {path} does not exist; check the path")
+    if not path.is_file():
+        raise DataError(f"the source must be a file that can be read twice, {path} is none; write a file first")
     try:
         with path.open("rb") as file:
             head = file.read(1 << 16)
@@ -222,24 +224,28 @@ def _kind(path: Path) -> _Kind:
     for magic, kind in _MAGIC.items():
         if head.startswith(magic):
             return kind
-    if path.suffix in (".parquet", ".pq"):
+    ending = path.suffix.lower()
+    if ending in (".parquet", ".pq"):
         raise DataError(f"{path} must be a Parquet file, it does not begin like one; copy it again")
     packed = next((name for magic, name in _PACKED.items() if head.startswith(magic)), None)
     if packed is not None:
-        raise DataError(f"{path} must be unpacked, it is a {packed} archive; unpack it first")
+        raise DataError(
+            f"{path} must be unpacked, it is a {packed} archive; unpack it first (a spreadsheet: save it as CSV)"
+        )
     if head.startswith(_WIDE):
         raise DataError(f"{path} must be UTF-8, it looks like UTF-16; save it as UTF-8")
     _refuse_binary(path, head)
-    if path.suffix in (".jsonl", ".ndjson", ".json") or head.lstrip(b"\xef\xbb\xbf \r\n")[:1] == b"{":
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if ending in (".jsonl", ".ndjson", ".json") or text[:1] == b"{":
         return "json"
-    first = head.split(b"\n", 1)[0]
-    return "dat" if path.suffix == ".dat" or (b"::" in first and b"," not in first) else "text"
+    first = text.split(b"\n", 1)[0]
+    return "dat" if b"::" in first and (ending == ".dat" or b"," not in first) else "text"
 
 
 def _refuse_binary(path: Path, head: bytes) -> None:
     # Text holds hardly any control characters; a stray one is a fault of its line, not of the file.
     odd = sum(byte < 9 or 13 < byte < 32 for byte in head)
-    if head[:512].count(0) > 1 or odd * 50 > len(head):
+    if head[:512].count(0) > 1 or (odd > _STRAY and odd * 50 > len(head)):
         raise DataError(
             f"{path} must be CSV, TSV, JSON lines or Parquet, it is a binary file; export it as one of these"
         )

@@ -9,7 +9,7 @@ import polars as pl
 
 from headrace.core.types import RATING_TYPE, Scale
 from headrace.data.log import Bools, Ints
-from headrace.data.row_rules import Bounds
+from headrace.data.row_rules import SCALE_RULE, Bounds
 from headrace.data.tables import ROW
 from headrace.data.vocabulary import Vocabulary
 
@@ -57,15 +57,8 @@ def detect_scale(counts: Sequence[pl.DataFrame]) -> Scale | None:
 
 def any_off_scale(counts: Sequence[pl.DataFrame], bounds: Bounds) -> bool:
     """Whether any rating lies off the scale of `bounds`."""
-    scale = bounds.scale
-    if scale is None:
-        return False
-    values = pl.concat(counts)["value"].to_numpy()
-    off = (values < scale.low) | (values > scale.high)
-    if scale.step is not None:
-        places = (values - scale.low) / scale.step
-        off |= np.abs(places - places.round()) >= 1e-6
-    return bool(off.any())
+    values = pl.concat(counts).select("value", type=pl.lit(RATING_TYPE))
+    return not values.select(SCALE_RULE.keeps(bounds).all()).item()
 
 
 def repeated_ids(parts: Sequence[pl.LazyFrame]) -> pl.Series:

@@ -46,11 +46,16 @@ def read_store(url: str, scratch: Path) -> tuple[RawTable, RawTable, Scale | Non
     Raises:
         DataError: no such store, or a database that is not one.
     """
-    parsed = sa.make_url(url)
-    name = parsed.render_as_string(hide_password=True)
+    try:
+        parsed = sa.make_url(url)
+        name = parsed.render_as_string(hide_password=True)
+        engine = sa.create_engine(parsed)
+    except (sa.exc.SQLAlchemyError, ValueError, ImportError) as error:
+        raise DataError(
+            f"a store must be named by a URL such as sqlite:///headrace.db, this one cannot be opened: {error}"
+        ) from None
     if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
         raise DataError(f"the store must exist, {name} does not; start a service on it, or name another")
-    engine = sa.create_engine(parsed)
     try:
         with engine.connect().execution_options(stream_results=True) as connection:
             rows = [(*row[:5], bool(row[5]), *row[6:]) for row in connection.execute(sa.text(_ITEMS))]

@@ -29,6 +29,7 @@ _READING: tuple[Step, ...] = (
     cleaning.check_rows,
     cleaning.order_rows,
     cleaning.drop_duplicates,
+    cleaning.tidy_contexts,
 )
 _MASK = np.uint64(2**64 - 1)
 _OPTIONAL = ("lines left out",)

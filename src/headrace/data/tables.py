@@ -7,11 +7,12 @@ reason and the raw text. Long tables that only a slow reader understands are kep
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
+import msgspec
 import numpy as np
 import polars as pl
 
@@ -56,6 +57,19 @@ class RawTable:
         return [name for name in self.rows.collect_schema().names() if name != ROW]
 
 
+def check_names(names: Sequence[str], where: str) -> None:
+    """Make sure that the columns of a source can be told apart, and from ours.
+
+    Raises:
+        DataError: a name stands twice, or is that of the row numbers.
+    """
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"the columns of {where} must have different names, {twice!r} stands twice; rename one")
+    if ROW in names:
+        raise DataError(f"no column may be called {ROW}, {where} has one; rename it")
+
+
 class PandasFrame(Protocol):
     """As much of a pandas frame as is read here; pandas itself is never imported."""
 
@@ -95,9 +109,6 @@ class Unreadable:
         """Add one row."""
         self._rows.append((self._source, row, UNREADABLE, reason, raw))
 
-    def __len__(self) -> int:
-        return len(self._rows)
-
     def table(self) -> pl.DataFrame:
         """Return all of them by `DROPPED_SCHEMA`."""
         return pl.DataFrame(self._rows, schema=DROPPED_SCHEMA, orient="row")
@@ -132,12 +143,18 @@ def keep_chunks(chunks: Iterable[pl.DataFrame], scratch: Path, empty: Sequence[s
 
 def from_frame(frame: pl.DataFrame | pl.LazyFrame, name: str) -> RawTable:
     """Take a Polars frame as it is."""
-    numbered = frame.lazy().drop(ROW, strict=False).with_row_index(ROW, offset=1)
+    check_names(frame.lazy().collect_schema().names(), name)
+    numbered = frame.lazy().with_row_index(ROW, offset=1)
     return RawTable(name, numbered.with_columns(pl.col(ROW).cast(pl.Int64)))
 
 
 def from_pandas(frame: PandasFrame, name: str) -> RawTable:
-    """Take a pandas frame: numbers and times as they are, all else as text, missing values as null (floats as NaN)."""
+    """Take a pandas frame: numbers and times as they are, all else as text, missing values as null (floats as NaN).
+
+    Raises:
+        DataError: two columns of one name.
+    """
+    check_names([str(key) for key in frame.columns], name)
     return from_frame(pl.DataFrame([_from_pandas_column(frame[key], str(key)) for key in frame.columns]), name)
 
 
@@ -166,7 +183,7 @@ def raw_text(rows: pl.DataFrame, names: Mapping[str, str]) -> pl.Series:
         names: our name of each column to show, to the source's.
     """
     shown = [pl.col(ours).cast(pl.String, strict=False).alias(theirs) for ours, theirs in names.items()]
-    return rows.select(pl.struct(shown).struct.json_encode().alias("raw"))["raw"] if shown else pl.Series("raw", [""])
+    return rows.select(pl.struct(shown).struct.json_encode().alias("raw"))["raw"]
 
 
 def _keep(chunk: pl.DataFrame, folder: Path, number: int) -> Path:
@@ -190,9 +207,24 @@ def _from_pandas_column(column: PandasColumn, name: str) -> pl.Series:
 
 
 def as_text(value: object) -> str:
-    """Return a Python value as the text that a file would hold: whole numbers without a point, truth in lower case."""
+    """Return a Python value as the text that a file would hold.
+
+    Whole numbers have no point, truth is in lower case, lists and objects are JSON.
+    """
     if isinstance(value, str):
         return value
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, dict | list | tuple):
+        return msgspec.json.encode(value, enc_hook=as_text).decode()
     return str(value)
+
+
+def by_text(column: pl.Series, function: Callable[[str], object], dtype: pl.DataType) -> pl.Series:
+    """Apply a function to each distinct text of a column; null stays null."""
+    distinct = column.drop_nulls().unique()
+    table = pl.DataFrame({"old": distinct, "new": pl.Series([function(text) for text in distinct], dtype=dtype)})
+    mapped = column.alias("old").to_frame().join(table, on="old", how="left", maintain_order="left")
+    return mapped["new"].alias(column.name)

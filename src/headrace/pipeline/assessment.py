@@ -5,17 +5,18 @@ dataset + model folder -> task (what may be learned, what is asked) -> lists of 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import msgspec
 import numpy as np
-import polars as pl
 
+from headrace.content.item_reading import item_texts
 from headrace.content.text_onnx import OnnxTextEncoder
 from headrace.content.vectors import VectorCache
-from headrace.core.errors import DataError, LeakError
+from headrace.core.errors import DataError, FormatError, LeakError
 from headrace.core.formats import (
     FITTED_FOLDER,
     METRICS_FILE,
@@ -27,7 +28,7 @@ from headrace.core.formats import (
     read_document,
 )
 from headrace.core.settings import Settings
-from headrace.core.types import Item, Seen
+from headrace.core.types import Seen
 from headrace.data.dataset import Dataset
 from headrace.data.features import normalise
 from headrace.data.log import EventLog, Floats, in_file_order
@@ -51,6 +52,9 @@ Teller = Callable[[str], None]
 MethodsOf = Callable[[Task], list[MethodMaker]]
 
 _STAGES: tuple[Stage, ...] = ("fitted", "refitted")
+_OTHER_DATASET_NOTE = (
+    "this is not the dataset that the model was trained on; its events after the model's cut are asked"
+)
 _WORDS_NOTE = "content compares TF-IDF of words, since no text encoder was at hand"
 
 
@@ -76,6 +80,7 @@ def evaluate(folder: Path, dataset: Dataset, *, settings: Settings = Settings(),
     """
     info = read_document(folder / MODEL_FILE, ModelInfo, MODEL_FORMAT, "headrace train DATASET --out MODEL")
     protocol = _refuse_leak(info, dataset)
+    known = "" if info.learned.fingerprint == dataset.report.fingerprint else _OTHER_DATASET_NOTE
     tell("reading what the items say")
     text = _text_vectors(folder, dataset, settings)
     content, note = (_word_content(dataset), _WORDS_NOTE) if text is None else (text, "")
@@ -88,9 +93,10 @@ def evaluate(folder: Path, dataset: Dataset, *, settings: Settings = Settings(),
         if network.info.has_rating_head:
             rater = Rater(network, vectors, RatingModel.load(folder, stage))
         task = _task(bench.log, protocol, stage, seen, cut=info.learned.second_cut)
-        own = _own_methods(Encoder(network, vectors), text, settings)
+        own = _own_methods(Encoder(network, vectors), settings)
         bench.run(task, stage, own, rater)
     bench.note(note)
+    bench.note(known)
     return bench.report(f"{info.name} {info.version} ({info.preset}) on {dataset.path.name}", _curve(folder))
 
 
@@ -192,14 +198,13 @@ class _Bench:
             self._rows += rating_rows(task, rated, predictions, table)
 
 
-def _own_methods(encoder: Encoder, text: Floats | None, settings: Settings) -> MethodsOf:
+def _own_methods(encoder: Encoder, settings: Settings) -> MethodsOf:
     """Return what makes `headrace` and `encoder` for a task; both share what the encoder says to its questions."""
     blend = encoder.network.info.blend
-    content = text if blend.content else None
 
     def make(task: Task) -> list[MethodMaker]:
         asked = AskedUsers(task.questions, encoder)
-        served = partial(Headrace, settings=settings.ranking, asked=asked, blend=blend, content=content)
+        served = partial(Headrace, settings=settings.ranking, asked=asked, blend=blend)
         return [served, partial(EncoderAlone, asked=asked)]
 
     return make
@@ -209,14 +214,16 @@ def _refuse_leak(info: ModelInfo, dataset: Dataset) -> TaskProtocol:
     """Return the protocol to test by.
 
     Raises:
-        LeakError: the events of the dataset, or some of them, were learned from.
+        LeakError: the events of the dataset, or some of them, were learned from, or may have been.
         DataError: the model was cut by time and the dataset has no times.
     """
-    learned, path = info.learned, dataset.path
+    learned, path = info.learned, shlex.quote(str(dataset.path))
+    fitting: TaskProtocol = "time" if dataset.report.has_times else "leave-one-out"
+    command = f"`headrace train {path} --out MODEL --protocol {fitting}`"
     if learned.protocol == "all":
         raise LeakError(
             "a model is scored on events that it has not learned from, this one was trained with --protocol all and "
-            f"has learned from everything; train one to be scored: `headrace train {path} --out MODEL --protocol time`"
+            f"has learned from everything; train one to be scored: {command}"
         )
     if learned.protocol == "leave-one-out":
         if learned.fingerprint != dataset.report.fingerprint:
@@ -227,10 +234,16 @@ def _refuse_leak(info: ModelInfo, dataset: Dataset) -> TaskProtocol:
             )
         return "leave-one-out"
     if not dataset.report.has_times:
-        raise DataError(
-            f"the model was cut by time and {path} has no times; "
-            f"train one: `headrace train {path} --out MODEL --protocol leave-one-out`"
-        )
+        raise DataError(f"the model was cut by time and {path} has no times; train one: {command}")
+    if learned.fingerprint != dataset.report.fingerprint:
+        # With all of what was learned from before the cut, none of it can stand behind; with times moved, it may.
+        before = int(np.count_nonzero(dataset.log().times < (learned.second_cut or 0)))
+        if before < learned.events:
+            raise LeakError(
+                f"a model is scored on the dataset that it was trained on, or on one that goes on from it; {path} has "
+                f"{before:,} events before the model's cut where the model learned from {learned.events:,}, so some "
+                f"may stand behind it: {command}"
+            )
     return "time"
 
 
@@ -242,16 +255,8 @@ def _task(log: EventLog, protocol: TaskProtocol, stage: Stage, seen: Seen, *, cu
     return last_event_task(log, test, validation if stage == "fitted" else None, seen)
 
 
-def _item_texts(items: pl.DataFrame) -> list[str]:
-    columns = [items[name].to_list() for name in ("title", "text", "categories")]
-    return [
-        Item(item_id="-", title=title, text=text, categories=tuple(categories or ())).content_text()
-        for title, text, categories in zip(*columns, strict=True)
-    ]
-
-
 def _word_content(dataset: Dataset) -> Floats:
-    return word_vectors(_item_texts(dataset.items()))
+    return word_vectors(item_texts(dataset.items()))
 
 
 def _text_vectors(folder: Path, dataset: Dataset, settings: Settings) -> Floats | None:
@@ -259,7 +264,7 @@ def _text_vectors(folder: Path, dataset: Dataset, settings: Settings) -> Floats 
     if not (folder / TEXT_FOLDER).is_dir():
         return None
     encoder = OnnxTextEncoder(folder / TEXT_FOLDER, threads=2)
-    vectors = VectorCache(Path(settings.content.cache), encoder).vectors(_item_texts(dataset.items()))
+    vectors = VectorCache(Path(settings.content.cache), encoder).vectors(item_texts(dataset.items()))
     return np.concatenate((np.zeros((1, vectors.shape[1]), np.float32), vectors))
 
 
@@ -275,7 +280,10 @@ def _adapt(network: Network, dataset: Dataset, text: Floats | None) -> ItemVecto
 def _curve(folder: Path) -> list[CurvePoint]:
     """Return how the stage that chooses was trained; empty where the folder does not tell."""
     path = folder / FITTED_FOLDER / METRICS_FILE
-    return msgspec.json.decode(path.read_bytes(), type=_Metrics).curve if path.is_file() else []
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Metrics).curve if path.is_file() else []
+    except msgspec.DecodeError as error:
+        raise FormatError(f"{path} cannot be read: {error}; train again") from None
 
 
 class _Metrics(msgspec.Struct, frozen=True):

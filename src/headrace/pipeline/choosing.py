@@ -17,7 +17,7 @@ from headrace.core.types import Seen
 from headrace.data.log import Bools, EventLog, Floats, History
 from headrace.pipeline.stages import Question
 from headrace.ranking.behaviour import Behaviour
-from headrace.ranking.blending import Sample, blend_ndcg, collect, fit_blend
+from headrace.ranking.blending import LEAST_SAMPLES, Sample, blend_ndcg, collect, fit_blend
 from headrace.ranking.catalogue import Catalogue
 from headrace.ranking.network import ItemVectors, Network
 from headrace.ranking.requests import Request
@@ -26,8 +26,6 @@ from headrace.ranking.sources import Encoder, Sources
 
 _AT_ONCE = 128
 _CUTOFF = 10
-_LEAST_SAMPLES = 20
-"""With fewer questions a search would fit chance."""
 DEFAULT_BLEND = Blend(encoder=1.0, counts=1.0, popularity=0.0)
 
 
@@ -91,7 +89,7 @@ def choose_blend(
         sources = Sources(catalogue, counted.behaviour, settings, encoder)
         request = Request(question.history, _CUTOFF, question.time, seen=seen)
         samples += collect([request], [question.targets], sources=sources, rules=rules)
-    if len(samples) < _LEAST_SAMPLES:
+    if len(samples) < LEAST_SAMPLES:
         return None
     blend = fit_blend(samples)
     alone = Blend(encoder=1.0, counts=0.0, popularity=0.0)

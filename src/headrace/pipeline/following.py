@@ -70,8 +70,8 @@ class Follower:
             self._written = perf_counter()
         if stopped:
             raise StoppedError(
-                f"the training was stopped at step {step:,} of {self._steps:,} ({self._phase.name}); the same command "
-                "with --resume goes on from there"
+                f"the training was stopped at step {step:,} of {self._steps:,} ({self._phase.name}); go on from there "
+                "with `headrace train DATASET --out MODEL --resume`, both the same"
             )
 
     def _report(self, training: Training) -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from headrace.content.item_reading import item_texts
 from headrace.content.text_onnx import OnnxTextEncoder
 from headrace.content.text_torch import TorchTextEncoder, find_text_model
 from headrace.content.vectors import VectorCache
 from headrace.core.settings import ContentSettings
-from headrace.core.types import Item
 from headrace.data.features import feature_statistics, normalise
 from headrace.data.log import Floats
 
@@ -45,7 +45,7 @@ def read_content(
     statistics = feature_statistics(items)
     features = np.zeros((items.height + 1, len(statistics)), np.float32)
     features[1:] = normalise(items, statistics)
-    texts = content_texts(items)
+    texts = item_texts(items)
     name = find_text_model(settings.text_model)
     if name is None or not any(texts):
         return CatalogueContent(np.zeros((items.height + 1, 0), np.float32), features, statistics)
@@ -55,12 +55,3 @@ def read_content(
     encoder = OnnxTextEncoder(text_folder, threads=2)
     vectors = VectorCache(Path(settings.cache), encoder).vectors(texts, progress)
     return CatalogueContent(np.concatenate([np.zeros((1, encoder.width), np.float32), vectors]), features, statistics)
-
-
-def content_texts(items: pl.DataFrame) -> list[str]:
-    """Return the text of each item, as `Item.content_text` makes it."""
-    columns = [items[name].to_list() for name in ("title", "text", "categories")]
-    return [
-        Item(item_id="-", title=title, text=text, categories=tuple(categories or ())).content_text()
-        for title, text, categories in zip(*columns, strict=True)
-    ]

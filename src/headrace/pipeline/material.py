@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from headrace.core.formats import Protocol, Shape, Ties
+from headrace.core.formats import MODEL_FILE, MODEL_FORMAT, ModelInfo, Protocol, Shape, Ties, read_document
 from headrace.core.settings import Settings
 from headrace.data.dataset import Dataset
 from headrace.data.log import Bools, EventLog, Floats, in_file_order
@@ -20,7 +20,7 @@ from headrace.data.values import is_rating, unit_values
 from headrace.model.items import ItemContent
 from headrace.model.transformer import Transformer
 from headrace.pipeline.item_content import CatalogueContent, read_content
-from headrace.pipeline.stages import Stages, stages_of, strictly_before
+from headrace.pipeline.stages import Stages, refuse_known_test, stages_of, strictly_before
 from headrace.training.asking import users_at_places
 from headrace.training.batches import Sequences
 from headrace.training.initial_weights import read_weights
@@ -28,6 +28,7 @@ from headrace.training.learner import Learner, Noise
 from headrace.training.presets import Preset
 from headrace.training.rating_fit import RatingData
 
+_TRAIN = "headrace train DATASET --out MODEL"
 _MOST_RATED = 400_000
 """Events from which the rating head learns at most; of whole users."""
 
@@ -112,18 +113,25 @@ class Material:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
             model = Transformer(self.shape(preset), preset.dropout)
-        text = torch.from_numpy(self.content.text)
-        has_text = text.abs().sum(1) > 0
         if model.shape.content:
-            model.items.reduction.fit(text)
-            text = model.items.reduction(text)
-        says = ItemContent(text, has_text, torch.from_numpy(self.content.features))
+            model.items.reduction.fit(torch.from_numpy(self.content.text))
+        says = self.says(model)
         times = training.unknown_time if model.shape.times else 1.0
         learner = Learner(model, says, noise=Noise(training.id_dropout, times), seed=training.seed)
         if from_model is not None:
+            start = read_document(from_model / MODEL_FILE, ModelInfo, MODEL_FORMAT, _TRAIN)
+            refuse_known_test(self.log, self.stages, start, self.dataset.report.fingerprint)
             ids = self.dataset.item_vocabulary().ids
-            read_weights(learner, ids, from_model)
+            read_weights(learner, ids, list(self.content.statistics), from_model)
+            learner.content = self.says(model)  # the reduction came with the weights
         return learner
+
+    def says(self, model: Transformer) -> ItemContent:
+        """Return what the V + 1 items say, reduced as the network has it now."""
+        text = torch.from_numpy(self.content.text)
+        has_text = text.abs().sum(1) > 0
+        reduced = model.items.reduction(text) if model.shape.content else text
+        return ItemContent(reduced, has_text, torch.from_numpy(self.content.features))
 
     def rating_data(self, learned: Bools, checked: Bools, learner: Learner, preset: Preset) -> RatingData | None:
         """Return the ratings to learn from and to check on, with their user vectors; None where there are none.

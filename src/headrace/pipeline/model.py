@@ -9,14 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from headrace.core.errors import DataError, NotFoundError, NotReadyError
+from headrace.core.errors import DataError, FormatError, NotFoundError, NotReadyError
 from headrace.core.formats import COUNTS_FILE, VOCABULARY_FILE, ModelInfo
 from headrace.core.settings import RankingSettings, Settings
 from headrace.core.types import Event, Recommendation, Seen
 from headrace.data.dataset import Dataset
 from headrace.data.log import EMPTY_HISTORY, EventLog, History, Ints
+from headrace.data.row_rules import event_type
+from headrace.data.tables import PandasFrame, from_pandas
 from headrace.ranking.behaviour import Behaviour
 from headrace.ranking.catalogue import Catalogue
 from headrace.ranking.network import ItemVectors, Network
@@ -29,6 +32,9 @@ from headrace.ranking.similarity import similar_items
 from headrace.ranking.sources import Encoder, Sources
 
 _USERS_AT_ONCE = 1024
+_SECOND_US = 1_000_000
+_OTHER = ""
+"""Stands behind the model's own event types, for each type that it does not know."""
 
 
 class Model:
@@ -68,10 +74,15 @@ class Model:
             k: how many items, at least 1.
             time: when the list is asked for, microseconds since 1970 in UTC; None hides it from the model.
             seen: whether items of the history may be listed; None follows the habit in the data.
+
+        Raises:
+            DataError: `k` is below 1, or the history is one text, whose letters are no items.
         """
-        if k < 1:
-            raise DataError(f"k must be at least 1, got {k}")
-        request = Request(self._history(history), k, time, seen=seen or self._seen)
+        _check_k(k)
+        if isinstance(history, str):
+            raise DataError(f"a history is a list of item ids or events, got the text {history!r}; write [{history!r}]")
+        now = int(clock.time()) * _SECOND_US if time is None else time
+        request = Request(self._history(history, now), k, time, seen=seen or self._seen)
         return self._named(self._answer([request])[0])
 
     def recommend_users(self, data: Dataset, k: int = 10, *, users: Sequence[str] | None = None) -> pl.DataFrame:
@@ -80,13 +91,15 @@ class Model:
         Args:
             data: where the histories come from.
             k: how many items a user, at least 1.
-            users: which users, in this order; None takes all. A user without events gets what is popular.
+            users: which users, in this order; None takes all. A user without events gets what a new one gets.
 
         Returns:
             a frame `user_id, rank, item_id, score, reason`, rank 1 first.
+
+        Raises:
+            DataError: `k` is below 1.
         """
-        if k < 1:
-            raise DataError(f"k must be at least 1, got {k}")
+        _check_k(k)
         names = list(users) if users is not None else data.user_vocabulary().ids
         histories = self._histories(data, names)
         rows: list[tuple[str, int, str, float, str]] = []
@@ -110,7 +123,9 @@ class Model:
 
         Raises:
             NotFoundError: the model does not know the item.
+            DataError: `k` is below 1.
         """
+        _check_k(k)
         index = self._catalogue.index(item_id)
         if not index:
             raise NotFoundError(f"the item must be one that the model was trained with, {item_id!r} is not")
@@ -118,11 +133,11 @@ class Model:
             similar_items(index, k, sources=self._sources, rules=standard_rules(self._catalogue, self._settings))
         )
 
-    def predict(self, pairs: pl.DataFrame, data: Dataset) -> pl.DataFrame:
+    def predict(self, pairs: pl.DataFrame | PandasFrame, data: Dataset) -> pl.DataFrame:
         """Predict ratings on the dataset's scale.
 
         Args:
-            pairs: a frame with text columns `user_id` and `item_id`.
+            pairs: a Polars or a pandas frame with columns `user_id` and `item_id`.
             data: where the histories come from; a pair's own past rating is part of its history if the data holds it.
 
         Returns:
@@ -130,13 +145,15 @@ class Model:
 
         Raises:
             NotReadyError: the model has no rating head.
+            DataError: a column is missing.
         """
         if not self.info.has_rating_head:
             raise NotReadyError("this model has no rating head; train on events with ratings")
         missing = {"user_id", "item_id"} - set(pairs.columns)
         if missing:
-            raise DataError(f"pairs must have the columns user_id and item_id, got {pairs.columns}")
-        chosen = pairs.select(pl.col("user_id", "item_id").cast(pl.String))
+            raise DataError(f"pairs must have the columns user_id and item_id, got {list(pairs.columns)}")
+        frame = pairs if isinstance(pairs, pl.DataFrame) else from_pandas(pairs, "pairs").rows.collect()
+        chosen = frame.select(pl.col("user_id", "item_id").cast(pl.String))
         names = chosen["user_id"].unique(maintain_order=True).to_list()
         place = {name: row for row, name in enumerate(names)}
         by_name = self._histories(data, names)
@@ -157,11 +174,18 @@ class Model:
 
     @cached_property
     def _vectors(self) -> ItemVectors:
-        return self._network.adapt(self._network.item_ids)
+        return self._network.adapt(self._network.item_ids, types=[*self.info.shape.types, _OTHER])
 
     @cached_property
     def _sources(self) -> Sources:
-        behaviour = Behaviour.from_state(load_file(self.path / COUNTS_FILE))
+        path = self.path / COUNTS_FILE
+        try:
+            behaviour = Behaviour.from_state(load_file(path))
+        except (OSError, SafetensorError, KeyError) as error:
+            raise FormatError(
+                f"{path} must hold the model's counts, it cannot be read: {error}; run `headrace train DATASET --out "
+                "MODEL`"
+            ) from None
         return Sources(self._catalogue, behaviour, self._settings, Encoder(self._network, self._vectors))
 
     @cached_property
@@ -176,19 +200,19 @@ class Model:
         rows = zip(answer.items.tolist(), answer.scores.tolist(), answer.reasons, strict=True)
         return [Recommendation(self._catalogue.id(item), score, reason) for item, score, reason in rows]
 
-    def _history(self, events: Sequence[str | Event]) -> History:
-        """Bring ids and events into the model's indices; events without a time follow each other a minute apart."""
+    def _history(self, events: Sequence[str | Event], now: int) -> History:
+        """Bring ids and events into the model's indices; as in the service, those without a time end a second ago."""
         known = [Event(user_id="-", item_id=e) if isinstance(e, str) else e for e in events]
         known = [e for e in known if self._catalogue.index(e.item_id)]
         if not known:
             return EMPTY_HISTORY
-        start = int(clock.time()) * 1_000_000 - len(known) * 60_000_000
-        times = [start + n * 60_000_000 if e.time is None else e.time for n, e in enumerate(known)]
+        start = now - len(known) * _SECOND_US
+        times = [start + n * _SECOND_US if e.time is None else e.time for n, e in enumerate(known)]
         order = np.argsort(np.array(times), kind="stable")
-        types = self.info.shape.types
+        types = _places([event_type(e) for e in known], self.info.shape.types)
         return History(
             np.array([self._catalogue.index(e.item_id) for e in known], np.int32)[order],
-            np.array([types.index(e.type) if e.type in types else 0 for e in known], np.int32)[order],
+            types[order],
             np.array([np.nan if e.value is None else e.value for e in known], np.float32)[order],
             np.array(times, np.int64)[order],
         )
@@ -197,7 +221,7 @@ class Model:
         """Return the histories of the named users in the model's indices; unknown users have empty ones."""
         log = data.log(include_bots=True)
         items = self._indices(data)
-        kinds = _positions(data.report.types, self.info.shape.types)
+        kinds = _places(data.report.types, self.info.shape.types)
         known = items[log.items] > 0
         kept = log.where(known)
         moved = EventLog(
@@ -215,9 +239,14 @@ class Model:
         return np.array([0, *(self._catalogue.index(item_id) for item_id in ids)], np.int32)
 
 
-def _positions(names: Sequence[str], known: Sequence[str]) -> Ints:
-    """Return (n,) where each name stands in `known`; 0, the first, where it does not."""
-    return np.array([known.index(name) if name in known else 0 for name in names] or [0], np.int32)
+def _check_k(k: int) -> None:
+    if k < 1:
+        raise DataError(f"k must be at least 1, got {k}")
+
+
+def _places(names: Sequence[str], known: Sequence[str]) -> Ints:
+    """Return (n,) where each name stands in `known`; one past its end, where `_OTHER` stands, if it does not."""
+    return np.array([known.index(name) if name in known else len(known) for name in names], np.int32)
 
 
 def _slice(log: EventLog, start: int, end: int) -> History:

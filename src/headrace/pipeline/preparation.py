@@ -13,7 +13,7 @@ from time import time_ns
 
 import polars as pl
 
-from headrace.core.errors import DataError, SettingsError
+from headrace.core.errors import DataError, FormatError, SettingsError
 from headrace.core.files import replacing_folder
 from headrace.core.formats import (
     DATASET_FORMAT,
@@ -61,15 +61,19 @@ def prepare(
 
     Raises:
         DataError: the source cannot be read, or holds no good event; the disk is full.
-        FormatError: `out` holds something else.
+        FormatError: `out` holds something else, or is the current folder.
         SettingsError: an unknown time zone, or a rating scale upside down.
     """
     folder = _temporary_folder() if out is None else Path(out)
+    # A link is followed, so that the folder behind it is replaced and not the link.
+    place = folder.resolve()
+    if place == Path.cwd():
+        raise FormatError(f"the output must be a folder of its own, {folder} is the current one; name another")
     moment = time_ns() // 1_000 if now is None else now
     with (
         _explained(folder),
-        replacing_folder(folder, REPORT_FILE) as target,
-        tempfile.TemporaryDirectory(prefix=".headrace-", dir=folder.parent) as scratch,
+        replacing_folder(place, REPORT_FILE) as target,
+        tempfile.TemporaryDirectory(prefix=".headrace-", dir=place.parent) as scratch,
     ):
         opened = open_source(source, items, columns, Path(scratch))
         _write(opened, target, Path(scratch), settings, moment)
@@ -106,7 +110,7 @@ def _write(source: Source, target: Path, scratch: Path, settings: DataSettings, 
         kept=sweeps.kept,
         dropped=sweeps.read_rows - sweeps.kept,
         steps=steps,
-        items=[*source.steps, *item_steps],
+        items=item_steps,
         notes=[*source.notes, *notes],
         users=sweeps.users,
         catalogue=everything.height,
@@ -135,17 +139,23 @@ def _facts(source: Source, parts: list[pl.LazyFrame], settings: DataSettings, no
             "no times: each user's events keep the order of the source, their time is their place in it (0, 1, 2 …); "
             "repeated rows are kept, bots cannot be seen, and --protocol time is refused"
         )
+    elif times.guessed:
+        notes.append(
+            "no time is large enough to show its unit: they were read as seconds since 1970, so that gaps between "
+            "events count as seconds; write days or other units as dates"
+        )
     latest = now + round(settings.max_future_hours * _HOUR_US)
     return Facts(times, latest, settings.ties, settings.bot_visits_per_hour), notes
 
 
 def _declared_scale(settings: DataSettings) -> Scale | None:
     low, high, step = settings.rating_low, settings.rating_high, settings.rating_step
-    if low is None and high is None:
+    if low is None and high is None and step is None:
         return None
-    if low is None or high is None or low >= high:
+    if low is None or high is None or not low < high:
         raise SettingsError(
-            f"data.rating_low and data.rating_high must both be given, the first the lower; got {low} and {high}"
+            "data.rating_low and data.rating_high must both be given, the first the lower, data.rating_step only with "
+            f"them; got {low}, {high} and {step}"
         )
     return Scale(low, high, step)
 

@@ -195,6 +195,7 @@ class Fitting:
         """Return the fitted stage as a model."""
         learner = self._material.learner(self.preset, self.plan.settings, None)
         learner.load_weights({n: t for n, t in chosen.tensors.items() if not n.startswith("rating.")})
+        learner.content = self._material.says(learner.model)
         rating = _rating_of(chosen, self.preset.width)
         return self._trained(learner, self._material.stages.fitted, chosen.choices, rating)
 

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headrace.core.errors import DataError
-from headrace.core.formats import Protocol, Ties
+from headrace.core.errors import DataError, LeakError
+from headrace.core.formats import ModelInfo, Protocol, Ties
 from headrace.data.log import Bools, EventLog, History, Ints, Longs
 from headrace.data.splits import cuts, last_events
+
+_LEAST_MOMENTS = 3
+"""Different times that two cuts need; see `data.splits.cuts`."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class Stages:
 def stages_of(log: EventLog, protocol: Protocol) -> Stages:
     """Mark the events of each stage.
 
-    A log without times can be learned from whole (`all`): its choices are then made on each user's last events.
+    A log without times, or with fewer moments than two cuts need, can be learned from whole (`all`): its choices are
+    then made on each user's last events.
 
     Raises:
         DataError: nothing to learn from, or no times where the protocol needs them.
@@ -45,7 +49,7 @@ def stages_of(log: EventLog, protocol: Protocol) -> Stages:
     if not len(log):
         raise DataError("training needs events, the dataset has none (users marked as bots are left out)")
     everything = np.ones(len(log), np.bool_)
-    if protocol == "leave-one-out" or (protocol == "all" and not log.has_times):
+    if protocol == "leave-one-out" or (protocol == "all" and not _can_cut(log)):
         test, validation = last_events(log)
         fitted = ~(test | validation)
         return Stages(fitted, validation, everything if protocol == "all" else ~test, None, None)
@@ -54,6 +58,36 @@ def stages_of(log: EventLog, protocol: Protocol) -> Stages:
     validation = (log.times >= first) & (log.times < second)
     last = everything if protocol == "all" else log.times < second
     return Stages(fitted, validation, last, first, second)
+
+
+def refuse_known_test(log: EventLog, stages: Stages, start: ModelInfo, fingerprint: str) -> None:
+    """Refuse to begin with a model that has learned from the events that the new one would be scored on.
+
+    Args:
+        log: (N,) all events.
+        stages: what the new model learns from; the rest is its test.
+        start: the model to begin with.
+        fingerprint: of the dataset of `log`.
+
+    Raises:
+        LeakError: it has learned from some of the test, or nothing shows that it has not.
+    """
+    test = log.times[~stages.last]
+    if not len(test):
+        return
+    learned = start.learned
+    if learned.protocol == "leave-one-out" and stages.second_cut is None and learned.fingerprint == fingerprint:
+        return
+    if log.has_times and start.shape.times and learned.until < test.min():
+        return
+    raise LeakError(
+        f"a model to be scored must begin with one that has not learned from its test, and {start.name} "
+        f"{start.version} (--protocol {learned.protocol}) may have; leave --from out, or train with --protocol all"
+    )
+
+
+def _can_cut(log: EventLog) -> bool:
+    return log.has_times and len(np.unique(log.times)) >= _LEAST_MOMENTS
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,9 @@ from headrace.ranking.sources import PARTS, Sources, gather
 CUTOFF = 10
 """The weights are chosen by NDCG at this many items."""
 
+LEAST_SAMPLES = 20
+"""With fewer questions a search would fit chance."""
+
 _FACTORS = (0.0, 0.5, 0.8, 1.25, 2.0)
 _FRESH = (0.1, 0.3, 1.0)
 _ROUNDS = 40
@@ -87,23 +90,31 @@ def fit_blend(samples: Sequence[Sample]) -> Blend:
     given it is never worse than a part alone, since it starts from the best of them.
 
     Args:
-        samples: from `collect`; a few thousand are enough. Without any, the counts alone are returned.
+        samples: from `collect`; a few thousand are enough. Without any, the counts alone are returned; with fewer
+            than `LEAST_SAMPLES` of users without a history, the default weights for those.
     """
     later = _fit([sample for sample in samples if not sample.first], "counts", range(len(PARTS)))
-    usable = [PARTS.index(name) for name in FirstBlend.__struct_fields__]
-    first = _fit([sample for sample in samples if sample.first], "popularity", usable)
-    known = {PARTS[part]: first[part] for part in usable}
-    return Blend(**dict(zip(PARTS, later, strict=True)), first=FirstBlend(**known))
+    known = FirstBlend()
+    new = [sample for sample in samples if sample.first]
+    if len(new) >= LEAST_SAMPLES:
+        usable = [PARTS.index(name) for name in FirstBlend.__struct_fields__]
+        first = _fit(new, "popularity", usable)
+        known = FirstBlend(**{PARTS[part]: first[part] for part in usable})
+    return Blend(**dict(zip(PARTS, later, strict=True)), first=known)
 
 
 def _fit(samples: Sequence[Sample], default: str, usable: Sequence[int]) -> list[float]:
-    """Return P weights, those of the parts that are not usable 0, the largest 1."""
+    """Return P weights, the largest 1; 0 for parts that are not usable, or that prefer nothing in any sample."""
     stack = _stack(samples)
+    telling = np.zeros(len(PARTS), np.bool_)
+    for sample in samples:
+        telling |= (sample.parts != sample.parts[:, :1]).any(axis=1)
+    usable = [part for part in usable if telling[part]]
     best = np.zeros(len(PARTS), np.float32)
     best[PARTS.index(default)] = 1
     value = _ndcg(stack, best)
     alone = np.eye(len(PARTS), dtype=np.float32)[list(usable)]
-    for start in (*alone, alone.sum(axis=0)):
+    for start in (*alone, alone.sum(axis=0)) if usable else ():
         if (found := _ndcg(stack, start)) > value + _LEAST_GAIN:
             best, value = start, found
     for _ in range(_ROUNDS):

@@ -1,6 +1,6 @@
 """Item vectors in the caller's index space, growing as a shop adds items.
 
-Shapes: V items of the caller (row 0 is padding), D width, n new items.
+Shapes: V items of the caller (row 0 is padding), D width, n items.
 """
 
 from __future__ import annotations
@@ -11,7 +11,11 @@ from headrace.data.log import Bools, Floats, Ints
 
 
 class ItemVectors:
-    """The vectors of the caller's items; made by `Network.adapt`."""
+    """The vectors of the caller's items; made by `Network.adapt`.
+
+    An item that nothing is known of has the input of row 0. Once something is, by events that the model learned from or
+    by content, its input stays as it is: what was computed from histories with the item in them remains true.
+    """
 
     def __init__(self, inputs: Floats, outputs: Floats, rows: Ints, types: Ints) -> None:
         """Take arrays as they are.
@@ -26,6 +30,7 @@ class ItemVectors:
         self._inputs = inputs
         self._outputs = outputs
         self._rows = rows
+        self._placed = (rows > 0) | self._says(inputs)
         self._size = len(inputs)
 
     def __len__(self) -> int:
@@ -52,6 +57,11 @@ class ItemVectors:
         """Return (V + 1,) True where the model has learned from events of this item."""
         return self.rows > 0
 
+    @property
+    def placed(self) -> Bools:
+        """Return (V + 1,) True where something is known of the item, by events or by content."""
+        return self._placed[: self._size]
+
     def append(self, inputs: Floats, outputs: Floats) -> None:
         """Add new items behind the last row; take the two (n, D) arrays from `Network.place`."""
         size = self._size + len(inputs)
@@ -60,13 +70,26 @@ class ItemVectors:
             self._inputs = _grown(self._inputs, room)
             self._outputs = _grown(self._outputs, room)
             self._rows = np.concatenate([self._rows, np.zeros(room - len(self._rows), np.int32)])
+            self._placed = np.concatenate([self._placed, np.zeros(room - len(self._placed), np.bool_)])
         self._inputs[self._size : size] = inputs
         self._outputs[self._size : size] = outputs
+        self._placed[self._size : size] = self._says(inputs)
         self._size = size
 
-    def replace_output(self, item: int, output: Floats) -> None:
-        """Give `item` a new (D,) output vector after its content changed; its input stays until the next swap."""
-        self._outputs[item] = output
+    def change(self, items: Ints, inputs: Floats, outputs: Floats) -> None:
+        """Give distinct items the vectors of their new content, (n, D) each from `Network.place`.
+
+        Outputs change. Inputs change only where nothing was known of the item, and stay until the next swap then.
+        """
+        self._outputs[items] = outputs
+        first = ~self._placed[items]
+        self._inputs[items[first]] = inputs[first]
+        self._placed[items[first]] = self._says(inputs[first])
+
+    def _says(self, inputs: Floats) -> Bools:
+        """Return (n,) whether inputs are others than that of an item which nothing is known of."""
+        differs: Bools = (inputs != self._inputs[0]).any(axis=1)
+        return differs
 
 
 def _grown(table: Floats, rows: int) -> Floats:

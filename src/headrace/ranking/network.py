@@ -25,6 +25,7 @@ from headrace.core.formats import (
     QUERY_FILE,
     VECTORS_FILE,
     VOCABULARY_FILE,
+    WEIGHTS_FILE,
     ModelInfo,
     Stage,
     read_document,
@@ -32,6 +33,7 @@ from headrace.core.formats import (
 from headrace.data.log import Bools, Floats, History, Ints, Longs
 from headrace.data.values import NO_VALUE, is_rating, unit_values
 from headrace.ranking.item_vectors import ItemVectors
+from headrace.ranking.learned_ids import LearnedIds
 from headrace.ranking.onnx_graph import OnnxGraph
 
 __all__ = ["ItemVectors", "Network", "stage_folder"]
@@ -56,10 +58,18 @@ class Network:
     """
 
     def __init__(
-        self, info: ModelInfo, item_ids: list[str], tables: dict[str, Floats], encode: Graph, query: Graph
+        self,
+        info: ModelInfo,
+        item_ids: list[str],
+        tables: dict[str, Floats],
+        encode: Graph,
+        query: Graph,
+        learned: LearnedIds | None = None,
     ) -> None:
+        """Take the parts of a model; without `learned` it cannot place again an item that it has learned from."""
         self.info = info
         self.item_ids = item_ids
+        self._learned = learned
         self._index = {text: place for place, text in enumerate(item_ids, 1)}
         self._tables = tables
         self._known: Bools = tables["known"] > 0
@@ -83,7 +93,8 @@ class Network:
         info = read_document(at / MODEL_FILE, ModelInfo, MODEL_FORMAT, _TRAIN)
         try:
             tables = load_file(at / VECTORS_FILE)
-            item_ids = pl.read_parquet(at / VOCABULARY_FILE)["item_id"].to_list()
+            learned = LearnedIds(at / WEIGHTS_FILE)
+            item_ids = pl.read_parquet(at / VOCABULARY_FILE, columns=["item_id"])["item_id"].to_list()
         except (OSError, SafetensorError, pl.exceptions.PolarsError) as error:
             raise FormatError(
                 f"{at} must hold a whole model, a file is missing or damaged: {error}; run `{_TRAIN}`"
@@ -94,7 +105,8 @@ class Network:
             )
         if not all(bool(np.isfinite(tables[name]).all()) for name in ("inputs", "outputs", "place.offset")):
             raise ModelError(f"every weight must be a number, {at / VECTORS_FILE} holds one that is not; train again")
-        return cls(info, item_ids, tables, OnnxGraph(at / ENCODE_FILE, threads), OnnxGraph(at / QUERY_FILE, threads))
+        encode, query = OnnxGraph(at / ENCODE_FILE, threads), OnnxGraph(at / QUERY_FILE, threads)
+        return cls(info, item_ids, tables, encode, query, learned)
 
     @property
     def content_width(self) -> int:
@@ -140,13 +152,16 @@ class Network:
         indices = [own.index(name) if name in own else -1 for name in names]
         return ItemVectors(inputs, outputs, rows, np.array(indices, np.int32))
 
-    def place(self, content: Floats, features: Floats | None = None) -> tuple[Floats, Floats]:
-        """Return (inputs, outputs), (n, D) each, of items that were never trained.
+    def place(
+        self, content: Floats, features: Floats | None = None, ids: Sequence[str] | None = None
+    ) -> tuple[Floats, Floats]:
+        """Return (inputs, outputs), (n, D) each, of items from what they say.
 
         Args:
             content: (n, C) text vectors, a row of zeros for an item without a text.
             features: (n, F) numeric features in the order of `info.features`, normalised by its statistics
                 (`data.features.normalise`), 0 where missing; None where none is known.
+            ids: the items' ids; one that the model has learned from keeps what its id adds. None: all are new to it.
 
         Raises:
             ModelError: `content` is not of the width that the model reads.
@@ -160,6 +175,10 @@ class Network:
         placed = np.where(np.any(content, axis=1, keepdims=True), placed, self._tables["place.missing"])
         if features is not None:
             placed = placed + features @ self._tables["place.features"]
+        rows = self._learned_rows(ids or ())
+        if rows.any():
+            assert self._learned is not None, "only a model out of a folder has its learned ids apart"
+            placed = placed + np.tile(self._learned(rows), 2)
         inputs, outputs = np.split(placed.astype(np.float32), 2, axis=1)
         return np.ascontiguousarray(inputs), np.ascontiguousarray(outputs)
 
@@ -182,6 +201,10 @@ class Network:
         for rows in _by_length([len(history) for history in cut]):
             users[rows] = self._encode_and_ask([cut[row] for row in rows.tolist()], asked[rows], vectors)
         return users
+
+    def _learned_rows(self, ids: Sequence[str]) -> Ints:
+        places = np.array([self._index.get(text, 0) for text in ids], np.int32)
+        return np.where(self._known[places], places, 0).astype(np.int32)
 
     def _encode_and_ask(self, histories: list[History], asked: Longs, vectors: ItemVectors) -> Floats:
         lengths = np.array([len(history) for history in histories], dtype=np.int64)

@@ -15,6 +15,9 @@ HOUR_US = 3_600_000_000
 WINDOWS_H = (1, 24, 168)
 """The windows beside "all", in hours: the hours that have passed in full and the one that is running."""
 
+RECENT_EVENTS = 1000
+"""Where fewer events stand before the running hour of the last week, `recent_log_scores` looks back further."""
+
 
 class Popularity:
     """How often each item was met in each hour, and what is popular at a moment.
@@ -56,11 +59,12 @@ class Popularity:
         if self._hour is not None:
             np.add.at(self._sums, items, sign * _times_counted(times // HOUR_US, self._hour))
             self._logs[items] = np.log(self._sums[items] + 1)
-        if self._recent_hour is not None:
-            hours = times // HOUR_US
-            inside = (hours >= self._recent_hour - WINDOWS_H[-1]) & (hours <= self._recent_hour)
-            np.add.at(self._recent, items[inside], sign)
-            self._recent_logs[items] = np.log(self._recent[items] + 1)
+        if self._recent_hour is not None and hours[0] < self._recent_hour:
+            self._recent_hour = None  # where the window begins may have changed
+        elif self._recent_hour is not None:
+            inside = items[times // HOUR_US == self._recent_hour]
+            np.add.at(self._recent, inside, sign)
+            self._recent_logs[inside] = np.log(self._recent[inside] + 1)
 
     @property
     def newest(self) -> int | None:
@@ -92,7 +96,7 @@ class Popularity:
         return self._logs[: n_items + 1]
 
     def recent_log_scores(self, now: int | None, n_items: int) -> Floats:
-        """Return (n_items + 1,) log(1 + n_week(a)), the last window alone.
+        """Return (n_items + 1,) log(1 + n(a)) over the last week, or the last `RECENT_EVENTS` where it holds fewer.
 
         It ends at `now`, or at the newest hour that holds an event where that is earlier: what was popular last stays
         popular until something else is met. A view: do not change it.
@@ -100,7 +104,8 @@ class Popularity:
         self._grow(n_items + 1)
         hour = min(self._hour_of(now), self._hour_of(None))
         if hour != self._recent_hour:
-            self._recent = self.last_days(hour * HOUR_US, WINDOWS_H[-1] // 24, len(self._totals) - 1)
+            rows = self._recent_rows(hour)
+            self._recent = self._hours.sum_rows(rows, np.ones(len(rows), np.int64), len(self._totals))
             self._recent_logs = np.log(self._recent + 1).astype(np.float32)
             self._recent_hour = hour
         return self._recent_logs[: n_items + 1]
@@ -155,6 +160,18 @@ class Popularity:
         """Return the hours first..last that were ever counted, and their rows."""
         found = [(hour, row) for hour in range(first, last + 1) if (row := self._rows.get(hour)) is not None]
         return np.array([hour for hour, _ in found], np.int64), np.array([row for _, row in found], np.int32)
+
+    def _recent_rows(self, hour: int) -> Ints:
+        """Return the rows of the hours that `recent_log_scores` sums at `hour`.
+
+        How far back they go follows from the hours before alone, so that it stays the same while the hour runs.
+        """
+        hours = np.fromiter(self._rows, np.int64, len(self._rows))
+        rows = np.argsort(-hours, kind="stable").astype(np.int32)
+        rows = rows[hours[rows] <= hour]
+        events = np.where(hours[rows] < hour, self._per_hour[rows], 0)
+        later = np.cumsum(events) - events
+        return rows[(hours[rows] >= hour - WINDOWS_H[-1]) | (later < RECENT_EVENTS)]
 
     def _row(self, hour: int) -> int:
         row = self._rows.setdefault(hour, len(self._rows))

@@ -99,8 +99,9 @@ class RatingModel:
 
     def _user(self, history: History, vectors: ItemVectors) -> tuple[float, int]:
         """Return the offset of a user and how many ratings it rests on."""
-        types = np.where(history.types < len(vectors.types), history.types, 0)
-        ratings = is_rating(vectors.types[types], self._types) & ~np.isnan(history.values)
+        known = history.types < len(vectors.types)
+        types = np.where(known, history.types, 0)
+        ratings = known & is_rating(vectors.types[types], self._types) & ~np.isnan(history.values)
         if not ratings.any():
             return 0.0, 0
         items = history.items[ratings]

@@ -7,6 +7,7 @@ import numpy as np
 from headrace.core.types import Reason
 from headrace.data.log import EMPTY_HISTORY, Floats, Ints
 from headrace.ranking.largest import top
+from headrace.ranking.network import ItemVectors
 from headrace.ranking.requests import Answer, Request
 from headrace.ranking.rules import Rules
 from headrace.ranking.sources import Sources
@@ -46,13 +47,23 @@ def _views(item: int, sources: Sources) -> dict[Reason, Floats]:
     """Return (V + 1,) likenesses to the item, minus infinity where unknown, by the reason that each stands for."""
     n_items = len(sources.catalogue)
     views: dict[Reason, Floats | None] = {
-        "next": None if sources.encoder is None else _cosines(item, sources.encoder.vectors.outputs, n_items),
+        "next": None if sources.encoder is None else _by_network(item, sources.encoder.vectors, n_items),
         "similar": None if sources.content is None else _cosines(item, sources.content, n_items),
         "together": _by_counts(item, sources),
     }
     known = {reason: view for reason, view in views.items() if view is not None}
     # Of an item that nobody met and that says nothing, nothing is known: the list is what is popular.
     return known or {"popular": sources.behaviour.popularity.log_scores(None, n_items)}
+
+
+def _by_network(item: int, vectors: ItemVectors, n_items: int) -> Floats | None:
+    """Return `_cosines` of output vectors; items that nothing is known of, which all look alike, have none."""
+    if item < len(vectors) and not vectors.placed[item]:
+        return None
+    cosines = _cosines(item, vectors.outputs, n_items)
+    if cosines is not None:
+        cosines[: len(vectors)][~vectors.placed[: n_items + 1]] = -np.inf
+    return cosines
 
 
 def _by_counts(item: int, sources: Sources) -> Floats | None:

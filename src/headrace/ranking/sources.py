@@ -20,11 +20,19 @@ from headrace.ranking.largest import top
 from headrace.ranking.network import ItemVectors, Network
 from headrace.ranking.requests import Request
 
-PARTS = ("encoder", "counts", "popularity", "content", "repeat", "recent")
+PARTS = ("encoder", "counts", "popularity", "content", "repeat", "recent", "last")
 """The rows of a matrix of parts, and the fields of `core.formats.Blend`."""
 
 # A request keeps up to four rows of V floats while its chunk is computed: 128 MB at this many.
 CHUNK_FLOATS = 8_000_000
+
+# With the last event weighed so much more, counts reach NDCG@10 0.111 (with recent popularity) between the cuts of
+# movietweetings-100k and 0.061 with the settings' own knobs; on the groceries the longer memory is the better one.
+LAST_DECAY = 0.3
+"""The j-th last event of a history weighs this to the power j in the part `last`."""
+
+LAST_SMOOTHING = 10_000.0
+"""tau in log(1 + V c / tau) of the part `last`."""
 
 LIKED_BY_CONTENT = 5
 """Last events of a history whose contents are averaged."""
@@ -82,6 +90,7 @@ class Found:
         candidates: (n,) what to choose from, ascending, each once.
         encoder: (V + 1,) scores, minus infinity where there is none; None without an encoder.
         transitions: (V + 1,) how strongly the history leads to each item, 0 for not at all.
+        last: (V + 1,) likewise, the last few events alone.
         popular: (V + 1,) log popularity.
         recent: (V + 1,) log popularity within a week.
         met: (m,) the distinct items of the history, ascending.
@@ -94,6 +103,7 @@ class Found:
     candidates: Ints
     encoder: Floats | None
     transitions: Floats
+    last: Floats
     popular: Floats
     recent: Floats
     met: Ints
@@ -114,6 +124,7 @@ class Found:
             parts[3, inside] = self.content[items[inside]] @ self.taste
         parts[4] = self.repeats(items)
         parts[5] = self.recent[items]
+        parts[6] = self.last[items]
         return parts
 
     def standardised(self, items: Ints) -> Floats:
@@ -177,12 +188,15 @@ def _find(request: Request, encoded: Floats | None, sources: Sources) -> Found:
     history, settings = request.history, sources.settings
     n_items, n = len(sources.catalogue), settings.candidates
     transitions = np.zeros(n_items + 1, np.float32)
-    sources.behaviour.transitions.score_into(transitions, history, settings)
+    counts = sources.behaviour.transitions
+    counts.score_into(transitions, history, decay=settings.count_decay, smoothing=settings.count_smoothing)
+    last = np.zeros(n_items + 1, np.float32)
+    counts.score_into(last, history, decay=LAST_DECAY, smoothing=LAST_SMOOTHING)
     popular = sources.behaviour.popularity.log_scores(request.time, n_items)
     recent = sources.behaviour.popularity.recent_log_scores(request.time, n_items)
     met, habit = repeat_habit(history)
     taste = _taste(history, sources.content)
-    brought = [top(popular, n), top(recent, n, above=0), top(transitions, n, above=0)]
+    brought = [top(popular, n), top(recent, n, above=0), top(transitions, n, above=0), top(last, n, above=0)]
     if encoded is not None:
         brought.append(top(encoded, n))
     elif taste is not None and sources.content is not None:
@@ -194,6 +208,7 @@ def _find(request: Request, encoded: Floats | None, sources: Sources) -> Found:
         candidates=np.unique(np.concatenate(brought)),
         encoder=encoded,
         transitions=transitions,
+        last=last,
         popular=popular,
         recent=recent,
         popularity_weight=settings.popularity_weight,

@@ -14,7 +14,6 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from headrace.core.settings import RankingSettings
 from headrace.data.log import EventLog, Floats, History, Ints, Longs
 from headrace.ranking.compiled import Whole, compiled
 from headrace.ranking.count_rows import Arrays, CountRows, Groups
@@ -103,7 +102,7 @@ class TransitionCounts:
         span = (start, old_end, new_end)
         self._table.add(*_difference(_timeline(before), _timeline(after), span, self.window))
 
-    def score_into(self, sums: Floats, history: History, settings: RankingSettings) -> Ints:
+    def score_into(self, sums: Floats, history: History, *, decay: float, smoothing: float) -> Ints:
         """Add sum_j w_j log(1 + V c(h_j, a) / tau) to `sums` for every item a, in place.
 
         j counts the events of the history that come after the basket of h_j, so that a basket shares one weight
@@ -112,20 +111,15 @@ class TransitionCounts:
         Args:
             sums: (V + 1,) zeros.
             history: what the user did, oldest first.
-            settings: `count_smoothing` is tau, `count_decay` the decay.
+            decay: 0..1.
+            smoothing: tau, above 0.
 
         Returns:
             the items that the history leads to, each once, in no promised order.
         """
-        items, weights = weigh(history, settings.count_decay)
-        scale = (len(sums) - 1) / (settings.count_smoothing * ONE)
+        items, weights = weigh(history, decay)
+        scale = (len(sums) - 1) / (smoothing * ONE)
         return self._table.sum_logs(items, weights, scale, sums)
-
-    def candidates(self, history: History, *, n_items: int, settings: RankingSettings) -> tuple[Ints, Floats]:
-        """Return the items (n,) that the history leads to, by index, and their scores (n,); see `score_into`."""
-        sums = np.zeros(n_items + 1, np.float32)
-        items = np.sort(self.score_into(sums, history, settings))
-        return items, sums[items]
 
     def following(self, item: int, n_items: int) -> tuple[Ints, Floats]:
         """Return the items (n,) that come after one item, by index, and c(item, a) (n,)."""

@@ -13,7 +13,7 @@ import numpy as np
 from headrace.core.errors import DataError, NotFoundError, NotReadyError
 from headrace.core.settings import RankingSettings
 from headrace.core.types import DEFAULT_TYPE, RATING_TYPE, Recommendation, Seen
-from headrace.data.log import EMPTY_HISTORY, EventLog, Floats, History, Ints
+from headrace.data.log import EMPTY_HISTORY, EventLog, Floats, History, Ints, Longs
 from headrace.ranking.behaviour import Behaviour
 from headrace.ranking.catalogue import Catalogue
 from headrace.ranking.recommender import recommend
@@ -76,6 +76,7 @@ class Answering:
         """Take in an item that nobody had heard of."""
         index = self.catalogue.mention(item_id)
         assert index == key, "keys of the store are indices of the catalogue"
+        self._follow_items()
 
     def put_item(self, stored: StoredItem) -> None:
         """Take in an item that was put, changed or deleted; the next answer knows."""
@@ -88,24 +89,16 @@ class Answering:
     def take(self, model: LoadedModel) -> None:
         """Exchange the model."""
         self.model = model
+        self._follow_items()
         self._sources = replace(self._sources, encoder=Encoder(model.network, model.vectors))
 
-    def place(self, model: LoadedModel, key: int, inputs: Floats, outputs: Floats) -> None:
-        """Give an item that the model has not learned the (1, D) vectors of its content.
+    def place(self, model: LoadedModel, keys: Ints, inputs: Floats, outputs: Floats) -> None:
+        """Give items the (n, D) vectors of their content; see `ItemVectors.change`.
 
-        Nothing happens if the model has been exchanged since they were made, or has learned the item.
+        Nothing happens if the model has been exchanged since they were made.
         """
-        vectors = model.vectors
-        if model is not self.model:
-            return
-        missing = key + 1 - len(vectors.outputs)
-        if missing > 0:
-            vectors.append(
-                np.repeat(vectors.inputs[:1], missing, 0), np.zeros((missing, vectors.outputs.shape[1]), np.float32)
-            )
-        if not vectors.rows[key]:
-            vectors.inputs[key] = inputs[0]
-            vectors.replace_output(key, outputs[0])
+        if model is self.model:
+            model.vectors.change(keys, inputs, outputs)
 
     def request(self, question: Question, state: UserState | None, now: int) -> Request:
         """Turn a question into indices.
@@ -128,10 +121,15 @@ class Answering:
         )
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
-        """Answer requests, together."""
+        """Answer requests, together; a ranking of given items may hold a title more than once."""
         self._follow_types()
         scorer = default_scorer(self.seen) if self.model is None else Scorer(self.model.info.blend)
-        return recommend(requests, sources=self._sources, rules=self._rules, scorer=scorer)
+        answers: dict[int, Answer] = {}
+        for rules, ranked in ((self._rules, False), (replace(self._rules, distinct_titles=None), True)):
+            places = [place for place, request in enumerate(requests) if (request.only is not None) == ranked]
+            found = recommend([requests[p] for p in places], sources=self._sources, rules=rules, scorer=scorer)
+            answers.update(zip(places, found, strict=True))
+        return [answers[place] for place in range(len(requests))]
 
     def similar(self, item_id: str, k: int) -> list[Recommendation]:
         """List items like an item, best first.
@@ -143,6 +141,11 @@ class Answering:
         if not item:
             raise NotFoundError(f"no item has the id {item_id!r}")
         return self.listed(similar_items(item, k, sources=self._sources, rules=self._rules))
+
+    def popular(self, keys: Longs, now: int) -> Floats:
+        """Return (n,) how popular items are at a time; 0 for one that came to the store a moment ago."""
+        scores = self.behaviour.popularity.log_scores(now, len(self.catalogue))
+        return np.where(keys < len(scores), scores[np.minimum(keys, len(scores) - 1)], np.float32(0))
 
     def listed(self, answer: Answer) -> list[Recommendation]:
         """Return an answer in ids."""
@@ -173,6 +176,11 @@ class Answering:
             known = ", ".join(sorted(self._types)[:20]) or "none yet"
             raise DataError(f"event_type must be a type that events have had, got {name!r}; there are: {known}")
         return self._types.index(name)
+
+    def _follow_items(self) -> None:
+        """Let the model know the items that came since it was loaded: a row for each, whatever it will say."""
+        if self.model is not None and len(self.model.vectors) <= len(self.catalogue):
+            self.model.place_unheard(len(self.catalogue) + 1 - len(self.model.vectors))
 
     def _follow_types(self) -> None:
         """Let the model know the event types that came since it was loaded; the last place stands for unheard ones."""

@@ -66,6 +66,7 @@ class Commit:
         events: by sequence.
         mentioned: (key, id) of items never heard of before, by key.
         items: those put, changed or deleted.
+        duplicates: events that came again.
         followed: answers that led to an event, per model.
         since: when the first request of the group came, by `perf_counter`.
     """
@@ -73,6 +74,7 @@ class Commit:
     events: list[Applied] = field(default_factory=list)
     mentioned: list[tuple[int, str]] = field(default_factory=list)
     items: list[StoredItem] = field(default_factory=list)
+    duplicates: int = 0
     followed: Counter[str] = field(default_factory=Counter)
     since: float | None = None
 
@@ -165,6 +167,7 @@ class Batch:
         for event, content in fresh:
             self._add_event(event, content)
         self._known.update(own)
+        self.commit.duplicates += duplicates
         return Written(len(fresh), duplicates, self._next.sequence if fresh else last)
 
     def upsert_items(self, given: Sequence[Item]) -> list[StoredItem]:
@@ -189,7 +192,7 @@ class Batch:
         return list(stored.values())
 
     def patch_item(self, item_id: str, changes: Mapping[str, object]) -> StoredItem:
-        """Change some fields of an item.
+        """Change some fields of an item; see `merge_item`.
 
         Raises:
             NotFoundError: there is no such item.
@@ -198,8 +201,7 @@ class Batch:
         before = self._read_items([item_id]).get(item_id)
         if before is None or before.state == DELETED:
             raise NotFoundError(f"no item has the id {item_id!r}; PUT it first")
-        merged = msgspec.structs.asdict(before.item) | dict(changes)
-        return self.upsert_items([msgspec.convert(merged, Item)])[0]
+        return self.upsert_items([merge_item(before.item, changes)])[0]
 
     def delete_item(self, item_id: str) -> StoredItem:
         """Take an item out of the catalogue; events keep pointing at it.
@@ -311,6 +313,16 @@ class Batch:
             stands = {"state": one.state, "created": one.created, "changed": one.changed}
             self.connection.execute(update(items).where(items.c.key == one.key), stands | item_columns(one.item))
         self.commit.items.extend(stored)
+
+
+def merge_item(item: Item, changes: Mapping[str, object]) -> Item:
+    """Return an item with some fields changed (RFC 7396): the attributes that are not named stay, null removes one."""
+    merged = msgspec.structs.asdict(item) | dict(changes)
+    if "attributes" in changes:
+        named = msgspec.convert(changes["attributes"], dict[str, Scalar] | None)
+        both = {} if named is None else item.attributes | named
+        merged["attributes"] = {name: value for name, value in both.items() if value is not None}
+    return msgspec.convert(merged, Item)
 
 
 def write_meta(connection: Connection, key: str, value: str) -> None:

@@ -1,4 +1,4 @@
-"""Items that come in: stored first, then encoded, one at a time, by the model that serves; and the swap of models.
+"""Items that come in: stored first, then placed by what they say in the model that serves; and the swap of models.
 
 One thread does both, so that an item that changes during a swap is placed in the new model, after the exchange.
 """
@@ -6,10 +6,12 @@ One thread does both, so that an item that changes during a swap is placed in th
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
+from headrace.content.item_reading import SAYING_FIELDS
 from headrace.core.types import Item
 from headrace.serving.engine import Engine
 from headrace.serving.models import LoadedModel, open_model
@@ -20,6 +22,8 @@ _PATIENCE_S = 5.0
 """How long a PUT waits for its text to be encoded; after it the item is listed without its vector for a while."""
 _WAITED_FOR = 32
 """Longer lists of items are encoded behind the answer."""
+_TOGETHER = 64
+"""Items that are encoded at once."""
 
 
 class CatalogueDesk:
@@ -31,6 +35,7 @@ class CatalogueDesk:
         self._engine = engine
         self._clock = clock
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="headrace-content")
+        self._stopping = threading.Event()
         self.model: LoadedModel | None = None
 
     def put(self, items: Sequence[Item]) -> list[StoredItem]:
@@ -39,41 +44,56 @@ class CatalogueDesk:
 
     def patch(self, item_id: str, changes: Mapping[str, object]) -> StoredItem:
         """Change some fields of an item; see `Batch.patch_item`."""
-        return self._place([self._writer.patch_item(item_id, changes).result()])[0]
+        stored = self._writer.patch_item(item_id, changes).result()
+        if not changes.keys().isdisjoint(SAYING_FIELDS):
+            self._place([stored])
+        return stored
 
     def delete(self, item_id: str) -> None:
-        """Take an item out of the catalogue; see `Batch.delete_item`."""
+        """Take an item out of the catalogue; see `Batch.delete_item`.
+
+        Its vectors stay for the histories that hold it. Put again it is the same item: with its learned id, and what it
+        says then.
+        """
         self._writer.delete_item(item_id).result()
 
     def take(self, folder: Path) -> LoadedModel:
         """Load, check and warm a model, exchange it, and return it; see `open_model` for what is refused."""
         return self._worker.submit(self._take, folder).result()
 
+    def give_up(self) -> None:
+        """Take no model any more: one whose texts are being read is refused within a second."""
+        self._stopping.set()
+
     def stop(self) -> None:
-        """Finish what was begun and end."""
+        """Give up a swap, finish what else was begun, and end."""
+        self.give_up()
         self._worker.shutdown(wait=True, cancel_futures=True)
 
     def _place(self, stored: list[StoredItem]) -> list[StoredItem]:
-        told = [one for one in stored if one.item.content_text()]
-        placed: list[Future[None]] = [self._worker.submit(self._place_one, one) for one in told]
-        if len(placed) <= _WAITED_FOR:
+        ids = [one.item.item_id for one in stored]
+        groups = [ids[start : start + _TOGETHER] for start in range(0, len(ids), _TOGETHER)]
+        placed: list[Future[None]] = [self._worker.submit(self._place_some, group) for group in groups]
+        if len(ids) <= _WAITED_FOR:
             wait(placed, timeout=_PATIENCE_S)
         return stored
 
-    def _place_one(self, stored: StoredItem) -> None:
+    def _place_some(self, ids: Sequence[str]) -> None:
         model = self.model
-        if model is None or model.encoder is None or model.has_learned(stored.key):
+        if model is None:
             return
         try:
-            self._engine.place(model, stored.key, stored.item).result()
-        except Exception:  # the item is stored and acknowledged; a worker's error would reach nobody else
-            logging.getLogger(__name__).exception("item %r could not be placed in the model", stored.item.item_id)
+            # Read again: of two changes of an item at one time, the later in the store must be the last that is placed.
+            stored = [found for item_id in ids if (found := self._store.item(item_id)) is not None]
+            self._engine.place(model, stored).result()
+        except Exception:  # the items are stored and acknowledged; a worker's error would reach nobody else
+            logging.getLogger(__name__).exception("items %r ... could not be placed in the model", ids[:3])
 
     def _take(self, folder: Path) -> LoadedModel:
         items = self._store.all_items()
         # A folder of its own: a training beside the service writes the other cache at the same time.
         cache = self._store.path.with_name(f"{self._store.path.name}.vectors")
-        model = open_model(folder, [one.item for one in items], list(self._store.types), cache)
+        model = open_model(folder, items, list(self._store.types), cache, self._stopping.is_set)
         self._engine.take(model).result()
         self.model = model
         until, now = model.info.learned.until, self._clock()

@@ -16,9 +16,10 @@ from itertools import groupby
 from typing import TypeVar
 from uuid import uuid4
 
+import numpy as np
+
 from headrace.core.errors import HeadraceError, LateError, OverloadedError
 from headrace.core.settings import Settings
-from headrace.core.types import Item
 from headrace.data.log import EMPTY_HISTORY, Floats, History
 from headrace.ranking.catalogue import Catalogue
 from headrace.ranking.requests import Answer
@@ -29,7 +30,7 @@ from headrace.serving.models import LoadedModel
 from headrace.serving.moments import iso_time
 from headrace.serving.questions import NO_MODEL, Given, Question, Waiting
 from headrace.serving.states import Histories, ItemHashes, UserState
-from headrace.serving.store import Store
+from headrace.serving.store import Store, StoredItem
 from headrace.serving.telemetry import Telemetry
 from headrace.serving.writer import erasures
 
@@ -85,7 +86,8 @@ class Engine:
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="headrace-engine", daemon=True)
         self._held: History = EMPTY_HISTORY
-        self._saving: threading.Thread | None = None
+        self._complete = True
+        self._snapshots = snapshots.Snapshots(store, telemetry, saved=self._counted.saved)
         telemetry.watch_queue("engine", lambda: len(self._queue))
         telemetry.events_seen.set_function(lambda: self.applied)
         telemetry.user_bytes.set_function(lambda: self._histories.bytes)
@@ -114,18 +116,27 @@ class Engine:
             LateError (from the future): `at_least` did not come in time.
         """
         waiting = Waiting(question)
-        with self._wake:
-            if self._asked >= self._settings.serving.queue:
-                raise OverloadedError(
-                    f"at most {self._settings.serving.queue} questions may wait, {self._asked} do; try again later"
-                )
-            self._asked += 1
-            self._queue.append(waiting)
-            self._wake.notify()
+        self._admit(waiting)
         return waiting.future
 
+    def read(self, verb: Callable[[], Result]) -> Future[Result]:
+        """Read something for a client between questions, in the engine's thread; all it reads belongs together.
+
+        Raises:
+            OverloadedError: too many wait.
+        """
+        future: Future[Result] = Future()
+
+        def task() -> None:
+            with self._wake:
+                self._asked -= 1
+            _settle(future, verb)
+
+        self._admit(task)
+        return future
+
     def run(self, verb: Callable[[], Result]) -> Future[Result]:
-        """Run something between questions, in the engine's thread; all it reads belongs together."""
+        """Do something of the service's own between questions; see `read`, but it is never refused."""
         future: Future[Result] = Future()
         self._tell(lambda: _settle(future, verb))
         return future
@@ -179,17 +190,18 @@ class Engine:
     @property
     def unsaved(self) -> bool:
         """Whether there is no snapshot: none yet, or a user was forgotten and it went with them."""
-        return self._counted.saved < 0
+        return self._snapshots.saved < 0
 
     @property
     def user_bytes(self) -> int:
         """Memory of recent users' histories."""
         return self._histories.bytes
 
-    def place(self, model: LoadedModel, key: int, item: Item) -> Future[None]:
-        """Give an item the vectors of its content; nothing happens if the model has been exchanged since."""
-        inputs, outputs = model.place([item])
-        return self.run(lambda: self.answering.place(model, key, inputs, outputs))
+    def place(self, model: LoadedModel, stored: Sequence[StoredItem]) -> Future[None]:
+        """Give distinct items the vectors of their content; nothing happens if the model has been exchanged since."""
+        keys = np.array([one.key for one in stored], np.int32)
+        inputs, outputs = model.place([one.item for one in stored])
+        return self.run(lambda: self.answering.place(model, keys, inputs, outputs))
 
     def save(self) -> Future[None]:
         """Write a snapshot in the background; the future is done when writing has begun."""
@@ -197,8 +209,17 @@ class Engine:
 
     def finish_saving(self) -> None:
         """Wait for the snapshot that is being written."""
-        if self._saving is not None:
-            self._saving.join()
+        self._snapshots.finish()
+
+    def _admit(self, asked: Waiting | Task) -> None:
+        with self._wake:
+            if self._asked >= self._settings.serving.queue:
+                raise OverloadedError(
+                    f"at most {self._settings.serving.queue} questions may wait, {self._asked} do; try again later"
+                )
+            self._asked += 1
+            self._queue.append(asked)
+            self._wake.notify()
 
     def _tell(self, task: Task) -> None:
         with self._wake:
@@ -248,6 +269,9 @@ class Engine:
     def _take_in(self, commit: Commit) -> None:
         try:
             self._apply(commit)
+        except Exception:
+            self._complete = False
+            raise
         finally:
             with self._room:
                 self._told -= 1
@@ -260,6 +284,8 @@ class Engine:
         for stored in commit.items:
             self.answering.put_item(stored)
         until, self.applied = self.applied, commit.events[-1].sequence if commit.events else self.applied
+        if commit.events and commit.events[0].sequence != until + 1:
+            self._complete = False  # a commit before this one was never handed over
         by_user = sorted(commit.events, key=lambda event: event.user_key)
         for _, events in groupby(by_user, key=lambda event: event.user_key):
             before, after, first = self._histories.add(list(events), until)
@@ -272,6 +298,7 @@ class Engine:
             self._telemetry.count_events(len(commit.events))
             if commit.since is not None:
                 self._telemetry.visible.observe(time.perf_counter() - commit.since)
+        self._telemetry.events.labels("duplicate").inc(commit.duplicates)
         for model, count in commit.followed.items():
             self._telemetry.followed.labels(model).inc(count)
         if self._early:
@@ -280,26 +307,35 @@ class Engine:
             self._answer(ready)
 
     def _answer(self, waiting: list[Waiting]) -> None:
-        late = [w for w in waiting if w.question.at_least > self.applied]
-        self._early.extend(late)
-        asked = [w for w in waiting if w.question.at_least <= self.applied] if late else waiting
+        """Answer those whose event is counted in; the others wait for theirs."""
+        early = [w for w in waiting if w.question.at_least > self.applied]
+        asked = [w for w in waiting if w.question.at_least <= self.applied] if early else waiting
+        room = self._settings.serving.queue - len(self._early)
+        self._early.extend(early[:room])
+        for one in early[room:]:
+            one.future.set_exception(
+                OverloadedError(f"{len(self._early)} questions wait for an event; try again later")
+            )
         if not asked:
             return
-        now = self._clock()
         try:
-            states = [self._state(w.question) for w in asked]
-            requests = [self.answering.request(w.question, state, now) for w, state in zip(asked, states, strict=True)]
-            answers = self.answering.answer(requests)
+            self._answer_together(asked)
         except Exception as error:
+            left = [w for w in asked if not w.future.done()]
             if len(asked) > 1:  # one of them is to blame: the others get their answer
-                for one in asked:
+                for one in left:
                     self._answer([one])
                 return
             if not isinstance(error, HeadraceError):
                 logging.getLogger(__name__).error("a question failed", exc_info=error)
-            asked[0].future.set_exception(error)
-            return
-        for one, state, answer in zip(asked, states, answers, strict=True):
+            for one in left:
+                one.future.set_exception(error)
+
+    def _answer_together(self, asked: list[Waiting]) -> None:
+        now = self._clock()
+        states = [self._state(w.question) for w in asked]
+        requests = [self.answering.request(w.question, state, now) for w, state in zip(asked, states, strict=True)]
+        for one, state, answer in zip(asked, states, self.answering.answer(requests), strict=True):
             self._give(one, state, answer, now)
 
     def _state(self, question: Question) -> UserState | None:
@@ -315,8 +351,9 @@ class Engine:
         waiting.future.set_result(given)
 
     def _refuse_early(self, now: float) -> None:
-        for one in [w for w in self._early if now - w.since > AT_LEAST_S]:
-            self._early.remove(one)
+        late = [w for w in self._early if now - w.since > AT_LEAST_S]
+        self._early = [w for w in self._early if now - w.since <= AT_LEAST_S]
+        for one in late:
             one.future.set_exception(
                 LateError(
                     f"an answer that counts in event {one.question.at_least} was asked for, "
@@ -337,27 +374,22 @@ class Engine:
             if held.times[-1] == self._counted.newest:
                 self._counted.newest = self._store.newest_time()
         self._erased += 1
-        self.finish_saving()
-        snapshots.snapshot_path(self._store).unlink(missing_ok=True)
-        self._counted.saved = -1
+        self._snapshots.discard()
 
     def _save(self) -> None:
-        if self._counted.saved == self.applied or (self._saving is not None and self._saving.is_alive()):
+        # Incomplete counts are never written: the last snapshot is true, and the next start counts in what came since.
+        if not self._complete or not self._snapshots.due(self.applied):
             return
         window = self._settings.ranking.count_window
         labels = snapshots.labels_of(self._store, sequence=self.applied, erased=self._erased, window=window)
-        labels |= self._counted.labels()
         arrays = {name: array.copy() for name, array in self.answering.behaviour.state().items()}
-        path = snapshots.snapshot_path(self._store)
-        self._saving = threading.Thread(
-            target=snapshots.write_snapshot, args=(path, arrays, labels), name="headrace-snapshot", daemon=True
-        )
-        self._saving.start()
-        self._counted.saved = self.applied
+        self._snapshots.write(arrays, labels | self._counted.labels(), self.applied)
 
 
 def _settle(future: Future[Result], verb: Callable[[], Result]) -> None:
-    """Run a verb and pass on its result, or its error, to whoever waits."""
+    """Run a verb and pass on its result, or its error, to whoever waits; nobody may wait any more."""
+    if not future.set_running_or_notify_cancel():
+        return
     try:
         future.set_result(verb())
     except Exception as error:

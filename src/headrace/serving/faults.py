@@ -15,8 +15,8 @@ class RowFaultsError(DataError):
     """Rows of a list break rules; nothing of the list was stored. `faults` holds the first 20."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
-        first = faults[0]
-        super().__init__(
-            f"nothing was stored, {len(faults)} rules were broken; first in entry {first.index}: {first.message}"
-        )
+        first, n = faults[0], len(faults)
+        broken = "1 rule is broken" if n == 1 else f"{n} rules are broken"
+        where = f"entry {first.index}, {first.field or 'as a whole'}"
+        super().__init__(f"{broken} and nothing was done; first in {where}: {first.message}")
         self.faults = list(faults[:SHOWN])

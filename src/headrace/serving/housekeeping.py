@@ -1,4 +1,4 @@
-"""What has to be done now and then beside serving: snapshots, and forgetting old answers."""
+"""What has to be done now and then beside serving: snapshots, forgetting old answers, finishing erasures."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from headrace.core.settings import ServingSettings
 from headrace.serving.engine import Engine
+from headrace.serving.erasing import Eraser
 from headrace.serving.telemetry import Telemetry
 from headrace.serving.writer import Writer, prune_answers
 
@@ -23,6 +24,7 @@ class Housekeeping:
         self,
         engine: Engine,
         writer: Writer,
+        eraser: Eraser,
         *,
         settings: ServingSettings,
         telemetry: Telemetry,
@@ -31,6 +33,7 @@ class Housekeeping:
         """`clock` gives microseconds UTC."""
         self._engine = engine
         self._writer = writer
+        self._eraser = eraser
         self._settings = settings
         self._telemetry = telemetry
         self._clock = clock
@@ -56,6 +59,7 @@ class Housekeeping:
                 if since >= every or self._engine.unsaved:
                     self._engine.save().result()
                     since = 0.0
+                self._eraser.finish()
             except Exception:  # counted and logged; the thread must be there for the next round
                 self._telemetry.errors.labels("housekeeping").inc()
                 logging.getLogger(__name__).exception("housekeeping failed; it will try again")

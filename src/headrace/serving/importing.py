@@ -68,12 +68,19 @@ def import_dataset(store: Store, folder: Path, *, now: int) -> int:
 
 
 def import_catalogue(store: Store, model: Path, *, now: int) -> None:
-    """Give a store that knows no item those of a model folder, so that the model has something to list."""
+    """Give a store that knows no item those of a model folder, so that the model has something to list.
+
+    Raises:
+        StoreError: the disk is full.
+    """
     path = model / VOCABULARY_FILE
     if store.item_keys or not path.is_file():
         return
-    with store.engine.begin() as connection:
-        items = _import_items(connection, store, pl.read_parquet(path), now)
+    try:
+        with store.engine.begin() as connection:
+            items = _import_items(connection, store, pl.read_parquet(path), now)
+    except OperationalError as error:
+        raise StoreError(f"the items of {model} could not be imported into {store.path}: {error.orig}") from None
     store.item_keys.update(zip(items["item_id"].to_list(), items["item_key"].to_list(), strict=True))
 
 

@@ -2,38 +2,47 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import numpy as np
+import polars as pl
 
+from headrace.content.item_reading import SAYING_FIELDS, item_features, item_text, items_of
 from headrace.content.text_onnx import OnnxTextEncoder
-from headrace.content.vectors import VectorCache
-from headrace.core.errors import FormatError, ModelError
-from headrace.core.formats import METRICS_FILE, TEXT_FOLDER, ModelInfo
+from headrace.content.vectors import TextEncoder, VectorCache
+from headrace.core.errors import FormatError, ModelError, StoppedError
+from headrace.core.formats import METRICS_FILE, TEXT_FOLDER, VOCABULARY_FILE, ModelInfo
 from headrace.core.types import Item
 from headrace.data.log import EMPTY_HISTORY, Floats, History, Ints
 from headrace.ranking.network import ItemVectors, Network
 from headrace.ranking.ratings import RatingModel
 from headrace.serving.questions import NO_MODEL
+from headrace.serving.schema import LISTED
 from headrace.serving.status import ModelStatus, Row
+from headrace.serving.store import StoredItem
 
+_TEXTS_AT_ONCE = 128
+"""Texts that are read between two looks whether to stop, about a second of a busy core."""
 _PROBES = 8
 """Histories that a model must answer with finite numbers before it is taken."""
 
 
 @dataclass
 class LoadedModel:
-    """A checked and warm model. `folder` is where it came from, `metrics` what its last assessment found."""
+    """A checked and warm model.
+
+    `folder` is where it came from, `texts` its text encoder and what that has read, `metrics` what its last assessment
+    found.
+    """
 
     folder: Path
     network: Network
     vectors: ItemVectors
     ratings: RatingModel | None
-    encoder: OnnxTextEncoder | None
+    texts: VectorCache | None
     metrics: list[Row]
 
     @property
@@ -46,47 +55,91 @@ class LoadedModel:
         """The version, as answers name it."""
         return self.network.info.version
 
-    def has_learned(self, key: int) -> bool:
-        """Whether the model was trained with an item; its vectors stay as they are until the next swap."""
-        return key < len(self.vectors.rows) and bool(self.vectors.rows[key])
-
     def place(self, items: Sequence[Item]) -> tuple[Floats, Floats]:
-        """Return (inputs, outputs), (n, D) each, of items that the model was not trained with, from what they say."""
-        return self.network.place(self.encode(items), numeric_features(items, self.info.features))
+        """Return (inputs, outputs), (n, D) each, of items from what they say now, and their learned ids."""
+        features = item_features(items, self.info.features)
+        return self.network.place(self.encode(items), features, [item.item_id for item in items])
 
-    def encode(self, items: Sequence[Item], cache: Path | None = None) -> Floats:
-        """Return (n, C) content vectors, zeros without a text or an encoder; `cache` keeps them for the next time."""
+    def place_unheard(self, n: int) -> None:
+        """Append n items that nothing is known of to the vectors."""
+        nothing = np.zeros((n, self.network.content_width), np.float32)
+        self.vectors.append(*self.network.place(nothing))
+
+    def encode(self, items: Sequence[Item]) -> Floats:
+        """Return (n, C) content vectors, zeros without a text or an encoder; a text is read once."""
         width = self.network.content_width
-        texts = [item.content_text() for item in items]
-        if self.encoder is None or not width or not any(texts):
+        texts = [item_text(item) for item in items]
+        if self.texts is None or not width or not any(texts):
             return np.zeros((len(items), width), np.float32)
-        return self.encoder.encode(texts) if cache is None else VectorCache(cache, self.encoder).vectors(texts)
+        return self.texts.vectors(texts)
 
 
-def open_model(folder: Path, items: Sequence[Item], types: Sequence[str], cache: Path) -> LoadedModel:
+@dataclass(frozen=True)
+class StoppableEncoder:
+    """A text encoder that looks now and then whether the service is stopping."""
+
+    encoder: TextEncoder
+    stopped: Callable[[], bool]
+
+    @property
+    def width(self) -> int:
+        """Numbers of a vector."""
+        return self.encoder.width
+
+    @property
+    def max_tokens(self) -> int:
+        """Texts are cut after this many."""
+        return self.encoder.max_tokens
+
+    def encode(self, texts: Sequence[str]) -> Floats:
+        """Return what `encoder` does.
+
+        Raises:
+            StoppedError: the service is stopping.
+        """
+        vectors = np.zeros((len(texts), self.width), np.float32)
+        for start in range(0, len(texts), _TEXTS_AT_ONCE):
+            if self.stopped():
+                raise StoppedError("the service is stopping; ask the next one to take the model")
+            vectors[start : start + _TEXTS_AT_ONCE] = self.encoder.encode(texts[start : start + _TEXTS_AT_ONCE])
+        return vectors
+
+
+def open_model(
+    folder: Path,
+    items: Sequence[StoredItem],
+    types: Sequence[str],
+    cache: Path,
+    stopped: Callable[[], bool] = lambda: False,
+) -> LoadedModel:
     """Load a model folder, bring it into the store's index space, check it and warm it.
+
+    Items that the model lacks are placed by what they say; one that says something else than when the model was trained
+    keeps its input vector and gets a new output vector.
 
     Args:
         folder: what `headrace train` wrote.
-        items: every item of the store by key, 1..V.
+        items: every item of the store by key, 1..V, deleted ones too.
         types: the store's event types.
         cache: the folder that keeps the vectors of texts from one start to the next.
+        stopped: whether to give up reading texts, which may take minutes.
 
     Raises:
+        StoppedError: given up.
         FormatError: not a model folder, or of another format.
         ModelError: it gives numbers that are not finite.
     """
     network = Network.load(folder)
-    encoder = OnnxTextEncoder(folder / TEXT_FOLDER) if (folder / TEXT_FOLDER).is_dir() else None
+    texts = None
+    if (folder / TEXT_FOLDER).is_dir():
+        texts = VectorCache(cache, StoppableEncoder(OnnxTextEncoder(folder / TEXT_FOLDER), stopped))
     ratings = RatingModel.load(folder) if network.info.rating is not None else None
-    ids = [item.item_id for item in items]
-    learned = set(network.item_ids)
-    strangers = [place for place, item_id in enumerate(ids) if item_id not in learned]
-    new = [items[place] for place in strangers]
-    model = LoadedModel(folder, network, network.adapt([]), ratings, encoder, _metrics(folder))
-    content = _table(len(ids), strangers, model.encode(new, cache))
-    features = _table(len(ids), strangers, numeric_features(new, network.info.features))
-    model.vectors = network.adapt(ids, content, features=features, types=types)
+    model = LoadedModel(folder, network, network.adapt([]), ratings, texts, _metrics(folder))
+    model.vectors = network.adapt([one.item.item_id for one in items], types=types)
+    changed = _changed(items, _trained_items(folder), network.info.features)
+    if changed:
+        keys = np.array([one.key for one in changed], np.int32)
+        model.vectors.change(keys, *model.place([one.item for one in changed]))
     _check(model)
     return model
 
@@ -122,24 +175,27 @@ def model_status(model: LoadedModel | None) -> ModelStatus:
     )
 
 
-def numeric_features(items: Sequence[Item], statistics: Mapping[str, tuple[float, float]]) -> Floats:
-    """Return (n, F) the features of items, each by itself; what `data.features.normalise` gives for a whole table."""
-    table = np.zeros((len(items), len(statistics)), np.float32)
-    for row, item in enumerate(items):
-        for place, (name, (mean, deviation)) in enumerate(statistics.items()):
-            value = item.attributes.get(name)
-            if name == "price":
-                value = None if item.price is None else math.log1p(max(item.price, 0.0))
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                table[row, place] = (value - mean) / deviation
-    return table
+def _trained_items(folder: Path) -> dict[str, Item]:
+    """Return the items that a model was trained with, as they were then."""
+    return {item.item_id: item for item in items_of(pl.read_parquet(folder / VOCABULARY_FILE))}
 
 
-def _table(n_items: int, places: list[int], rows: Floats) -> Floats:
-    """Return (V + 1, ...) zeros with the rows of some items, `places` counting from 0."""
-    table = np.zeros((n_items + 1, rows.shape[1]), np.float32)
-    table[np.array(places, np.intp) + 1] = rows
-    return table
+def _changed(
+    items: Sequence[StoredItem], trained: Mapping[str, Item], statistics: Mapping[str, tuple[float, float]]
+) -> list[StoredItem]:
+    """Return the items of the catalogue that say something else than in the training; what is new says so too.
+
+    An item that the store knows from events only, or that was deleted, says nothing; what the model knows stays.
+    """
+
+    def differs(item: Item) -> bool:
+        before = trained.get(item.item_id, Item(item_id=item.item_id))
+        if all(getattr(item, name) == getattr(before, name) for name in SAYING_FIELDS):
+            return False
+        both = [item, before]
+        return item_text(item) != item_text(before) or not np.array_equal(*item_features(both, statistics))
+
+    return [one for one in items if one.state == LISTED and differs(one.item)]
 
 
 def _check(model: LoadedModel) -> None:

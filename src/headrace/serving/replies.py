@@ -24,7 +24,7 @@ class Erasure(msgspec.Struct, frozen=True):
 
 
 class UserPage(msgspec.Struct, frozen=True):
-    """A user's newest events, oldest first."""
+    """A user's events, oldest first; with `limit` the newest of them."""
 
     user_id: str
     events: list[StoredEvent]

@@ -7,40 +7,43 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from importlib.metadata import version
 from pathlib import Path
-from uuid import uuid4
 
 import msgspec
-from sqlalchemy import select
+import numpy as np
 
 from headrace.core.errors import DataError, ModelError, NotFoundError, NotReadyError
 from headrace.core.settings import Settings
 from headrace.core.types import Event, Item, Recommendation, Scale
 from headrace.data.row_rules import Fault, check_events, check_id, check_item
-from headrace.serving import schema
-from headrace.serving.batch import Written
+from headrace.serving.batch import Written, chunks, merge_item
 from headrace.serving.catalogue_desk import CatalogueDesk
 from headrace.serving.engine import Engine
+from headrace.serving.erasing import Eraser
 from headrace.serving.faults import RowFaultsError
 from headrace.serving.housekeeping import Housekeeping
 from headrace.serving.importing import import_catalogue, import_dataset
 from headrace.serving.models import model_status
 from headrace.serving.moments import wall_clock
 from headrace.serving.questions import Given, Question
-from headrace.serving.replies import Erasure, Rating, UserPage
+from headrace.serving.replies import Erasure, Rating
+from headrace.serving.searching import find_items, items_of
 from headrace.serving.status import ExampleUser, Latency, Status
-from headrace.serving.store import Store
+from headrace.serving.store import Store, StoredEvent
 from headrace.serving.telemetry import Telemetry
 from headrace.serving.writer import Writer
 
 MAX_LIST = 10_000
 """Events, items or ids that one request may hold."""
-MAX_USER_EVENTS = 10_000
-"""Events of a user that are shown, the newest."""
 
+_EVENTS_AT_ONCE = 1000
+"""Events of a user that are read at once, some 200 kB as JSON."""
+_QUERY_LETTERS = 1000
+_QUERY_WORDS = 8
+"""Words of a search that are looked at."""
 _HOUR_US = 3_600_000_000
 _SCAN_S = 60.0
 """How long the answer of a scan over all events is good for the page."""
@@ -56,7 +59,8 @@ class Service:
         self.telemetry = Telemetry()
         self._clock = clock
         self.engine = Engine(store, settings=settings, telemetry=self.telemetry, clock=clock)
-        self.writer = Writer(store, self.engine, queue=settings.serving.queue, clock=clock)
+        self.writer = Writer(store, self.engine, queue=settings.serving.queue, telemetry=self.telemetry, clock=clock)
+        self._eraser = Eraser(store, self.writer)
         self.engine.record = self.writer.record
         self.desk = CatalogueDesk(store, self.writer, self.engine, clock)
         self.telemetry.watch_queue("writer", lambda: self.writer.waiting)
@@ -67,7 +71,7 @@ class Service:
         self._scanned = float("-inf")
         self._closing = threading.Event()
         self._keeper = Housekeeping(
-            self.engine, self.writer, settings=settings.serving, telemetry=self.telemetry, clock=clock
+            self.engine, self.writer, self._eraser, settings=settings.serving, telemetry=self.telemetry, clock=clock
         )
 
     @classmethod
@@ -155,14 +159,15 @@ class Service:
             RowFaultsError: some rule is broken; it lists the first faults.
             DataError: the list is empty or too long.
         """
-        _check_length(len(events) + len({fault.index for fault in unreadable}), "events")
+        sent = len(events) + len({fault.index for fault in unreadable})
+        _check_length(sent, "events")
         latest = round(self.settings.data.max_future_hours * _HOUR_US)
         found = check_events(events, now=self._clock(), scale=self.scale, max_future_us=latest)
         if places is not None:
             found = [msgspec.structs.replace(fault, index=places[fault.index]) for fault in found]
         faults = sorted([*found, *unreadable], key=lambda fault: fault.index)
         if faults:
-            self.telemetry.events.labels("refused").inc(len(events))
+            self.telemetry.events.labels("refused").inc(sent)
             raise RowFaultsError(faults)
 
     def add_events(self, events: Sequence[Event]) -> Future[Written]:
@@ -182,10 +187,10 @@ class Service:
             OverloadedError: too many questions wait.
             LateError (from the future): `at_least` did not come in time.
         """
-        self._check_k(question.k)
         for name, ids in (("exclude", question.exclude), ("item_ids", question.only or ())):
             if len(ids) > MAX_LIST:
                 raise DataError(f"{name} must hold at most {MAX_LIST} ids, got {len(ids)}")
+        self._check_k(question.k, ranked=len(question.only or ()))
         if len(question.history) > MAX_LIST:
             raise DataError(f"a history must hold at most {MAX_LIST} events, got {len(question.history)}")
         if question.user_id is not None:
@@ -203,7 +208,7 @@ class Service:
         model = self.desk.model
         if model is None or model.ratings is None:
             raise NotReadyError("a rating needs a model that learned from ratings; train on ratings and swap it in")
-        return self.engine.run(lambda: self._rate(user_id, item_ids))
+        return self.engine.read(lambda: self._rate(user_id, item_ids))
 
     def similar(self, item_id: str, k: int) -> Future[list[Recommendation]]:
         """List items like an item.
@@ -213,7 +218,7 @@ class Service:
             NotFoundError (from the future): no such item.
         """
         self._check_k(k)
-        return self.engine.run(lambda: self.engine.answering.similar(item_id, k))
+        return self.engine.read(lambda: self.engine.answering.similar(item_id, k))
 
     def put_items(self, items: Sequence[Item]) -> int:
         """Put items into the catalogue, all or none, each replacing what was there; returns how many.
@@ -229,14 +234,13 @@ class Service:
         return len(self.desk.put(items))
 
     def patch_item(self, item_id: str, changes: Mapping[str, object]) -> Item:
-        """Change some fields of an item and return it whole.
+        """Change some fields of an item and return it whole; see `merge_item`.
 
         Raises:
             NotFoundError: no such item.
             RowFaultsError: the item would break a rule.
         """
-        probe = msgspec.convert({**changes, "item_id": item_id}, Item)
-        faults = check_item(probe)
+        faults = check_item(merge_item(Item(item_id=item_id), changes))
         if faults:
             raise RowFaultsError(faults)
         return self.desk.patch(item_id, changes).item
@@ -261,19 +265,33 @@ class Service:
         self.desk.delete(item_id)
 
     def search(self, query: str, limit: int) -> list[Item]:
-        """Return available items whose title, text or categories hold every word; without words, the first ones."""
-        return self.store.search(query.split()[:8], limit)
+        """Return available items whose title, text or categories hold every word.
 
-    def user(self, user_id: str) -> UserPage:
-        """Return a user's newest events.
+        Items whose titles have the words as words come first, then those whose titles have them as beginnings; among
+        these, and without words, what is popular now.
+
+        Raises:
+            DataError: the query is too long.
+            OverloadedError: too many requests wait.
+        """
+        if len(query) > _QUERY_LETTERS:
+            raise DataError(f"query must have at most {_QUERY_LETTERS} letters, got {len(query)}")
+        keys, tiers = find_items(self.store, query.split()[:_QUERY_WORDS])
+        popular = self.engine.read(lambda: self.engine.answering.popular(keys, self._clock())).result()
+        best = keys[np.lexsort((keys, -popular, tiers))][:limit]
+        return items_of(self.store, best.tolist())
+
+    def user_events(self, user_id: str, limit: int | None = None) -> Iterator[list[StoredEvent]]:
+        """Return a user's events, oldest first, some at a time; with `limit` only so many, the newest.
 
         Raises:
             NotFoundError: no such user.
         """
-        found = self.store.user_events(user_id, MAX_USER_EVENTS)
-        if not found:
+        numbers = self.store.event_numbers(user_id)
+        if not len(numbers):
             raise NotFoundError(f"no user has the id {user_id!r}")
-        return UserPage(user_id, found)
+        shown = numbers if limit is None else numbers[-limit:]
+        return (self.store.events(some) for some in chunks(shown.tolist(), _EVENTS_AT_ONCE))
 
     def example_users(self, limit: int) -> list[ExampleUser]:
         """Return the users with the most events, for the page's chooser; counted anew every minute at most."""
@@ -310,13 +328,9 @@ class Service:
 
         Raises:
             NotFoundError: no such user.
-            StoreError: the store could not be written; erase again.
+            StoreError: the store could not be written, or a reader keeps its log; erase again.
         """
-        first = self.writer.forget(user_id).result()
-        with self.store.engine.connect() as connection:
-            query = select(schema.models.c.version).where(schema.models.c.until >= first)
-            learned = list(connection.execute(query.order_by(schema.models.c.taken)).scalars())
-        return Erasure(uuid4().hex, learned)
+        return self._eraser.forget(user_id)
 
     def swap(self, path: str) -> str:
         """Take a model from below the configured folder and return its version.
@@ -363,9 +377,11 @@ class Service:
         self.writer.start()
         self._keeper.start()
 
-    def _check_k(self, k: int) -> None:
-        if not 1 <= k <= self.settings.serving.max_k:
-            raise DataError(f"k must be from 1 to {self.settings.serving.max_k}, got {k}")
+    def _check_k(self, k: int, *, ranked: int = 0) -> None:
+        """Refuse lists that are too long; all that came along to be ranked may come back."""
+        longest = max(self.settings.serving.max_k, ranked)
+        if not 1 <= k <= longest:
+            raise DataError(f"k must be from 1 to {longest}, got {k}")
 
 
 def _check_user(user_id: str) -> None:

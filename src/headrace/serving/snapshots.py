@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from headrace.ranking.behaviour import Behaviour
 from headrace.serving.repeats import Repeats
 from headrace.serving.states import ItemHashes, UserState, canonical_log, state_of_rows
 from headrace.serving.store import Store
+from headrace.serving.telemetry import Telemetry
 from headrace.serving.writer import erasures
 
 SNAPSHOT_FORMAT = 1
@@ -41,6 +43,50 @@ def write_snapshot(path: Path, arrays: Mapping[str, NDArray[np.generic]], labels
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+class Snapshots:
+    """Writes snapshots in the background, one at a time; used by one thread.
+
+    `saved` is the sequence number that the last one is true for, -1 without one.
+    """
+
+    def __init__(self, store: Store, telemetry: Telemetry, *, saved: int) -> None:
+        self.saved = saved
+        self._path = snapshot_path(store)
+        self._telemetry = telemetry
+        self._thread: threading.Thread | None = None
+
+    def due(self, sequence: int) -> bool:
+        """Return whether one of this sequence number would say more, and none is being written."""
+        return self.saved != sequence and (self._thread is None or not self._thread.is_alive())
+
+    def write(self, arrays: Mapping[str, NDArray[np.generic]], labels: Mapping[str, str], sequence: int) -> None:
+        """Begin to write; the arrays must not change any more."""
+        self.saved = sequence
+        self._thread = threading.Thread(
+            target=self._write, args=(arrays, labels), name="headrace-snapshot", daemon=True
+        )
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Wait for the one that is being written."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def discard(self) -> None:
+        """Delete the one on disk, as it may hold what a forgotten user did."""
+        self.finish()
+        self._path.unlink(missing_ok=True)
+        self.saved = -1
+
+    def _write(self, arrays: Mapping[str, NDArray[np.generic]], labels: Mapping[str, str]) -> None:
+        try:
+            write_snapshot(self._path, arrays, labels)
+        except Exception:  # a full disk, say: the store is whole without a snapshot, and the next may succeed
+            self.saved = -1
+            self._telemetry.errors.labels("snapshot").inc()
+            logging.getLogger(__name__).exception("the counts could not be written to %s", self._path)
 
 
 def labels_of(store: Store, *, sequence: int, erased: int, window: int) -> dict[str, str]:

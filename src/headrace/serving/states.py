@@ -70,9 +70,6 @@ class Histories:
         self._states: OrderedDict[str, UserState] = OrderedDict()
         self.bytes = 0
 
-    def __len__(self) -> int:
-        return len(self._states)
-
     def get(self, user_id: str, until: int) -> UserState | None:
         """Return a user's state as of sequence `until`, None if the store does not know them."""
         state = self._states.get(user_id)
@@ -104,10 +101,6 @@ class Histories:
     def forget(self, user_id: str) -> None:
         """Drop a user's state."""
         self._drop(user_id)
-
-    def peek(self, user_id: str) -> UserState | None:
-        """Return a user's state if it is in memory."""
-        return self._states.get(user_id)
 
     def _keep(self, user_id: str, state: UserState) -> UserState:
         self._states[user_id] = state

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sqlite3
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TypeAlias
 from uuid import uuid4
@@ -19,18 +21,22 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, create_engine, event, func, insert, select
 from sqlalchemy.engine import URL, Row, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from headrace.core.errors import SettingsError, StoreError
 from headrace.core.types import Item, Scalar
+from headrace.data.log import Longs
 from headrace.serving import schema
-from headrace.serving.schema import DELETED, LISTED, STORE_FORMAT, events, items, meta, metadata, users
+from headrace.serving.schema import DELETED, STORE_FORMAT, events, items, meta, metadata, users
 
 Rows: TypeAlias = NDArray[np.void]
 
 EVENT_ROW = np.dtype([("user", "i8"), ("item", "i8"), ("time", "i8"), ("type", "i8"), ("sequence", "i8")])
 HISTORY_ROW = np.dtype([("sequence", "i8"), ("item", "i8"), ("value", "f8"), ("time", "i8"), ("type", "i8")])
+
+_ATTEMPT_S = 0.05
+"""How long one attempt to empty the log may keep the writer out."""
 
 
 class StoredItem(msgspec.Struct, frozen=True):
@@ -103,15 +109,19 @@ class Store:
             event.listen(engine, "connect", _prepare_connection)
             event.listen(engine, "begin", _begin)
             _create_tables(engine)
-            return cls(path, engine, lock)
+            store = cls(path, engine, lock)
+            store.empty_log()  # it may hold what an erasure that was cut off has left
+            return store
+        except (OperationalError, OSError) as error:
+            os.close(lock)
+            reason = error.orig if isinstance(error, OperationalError) else error
+            raise StoreError(
+                f"the store {path} must be writable and its disk not full: {reason}; make room, or name another "
+                "with --store"
+            ) from None
         except BaseException:
             os.close(lock)
             raise
-
-    @property
-    def url_text(self) -> str:
-        """The store's URL with its full path."""
-        return f"sqlite:///{self.path}"
 
     def close(self) -> None:
         """Close every connection and let another process have the store."""
@@ -134,13 +144,13 @@ class Store:
             key = connection.exec_driver_sql("SELECT key FROM users WHERE user_id = ?", (user_id,)).scalar()
             return None if key is None else (key, self._history(connection, key, until))
 
-    def user_ids(self, keys: Sequence[int] | None = None, limit: int | None = None) -> dict[int, str]:
-        """Return user ids by key: of these keys, or the first `limit`, or all."""
+    def user_ids(self, keys: Sequence[int] | None = None) -> dict[int, str]:
+        """Return user ids by key: of these keys, or all."""
         query = select(users.c.key, users.c.user_id).order_by(users.c.key)
         if keys is not None:
             query = query.where(users.c.key.in_(keys))
         with self.engine.connect() as connection:
-            return {row.key: row.user_id for row in connection.execute(query.limit(limit))}
+            return {row.key: row.user_id for row in connection.execute(query)}
 
     def history_rows(self, user_key: int, until: int) -> Rows:
         """Return a user's events of sequence up to `until` as `HISTORY_ROW`s, in no order; NaN where no value is."""
@@ -186,14 +196,32 @@ class Store:
         with self.engine.connect() as connection:
             return connection.execute(select(func.count()).select_from(table)).scalar() or 0
 
-    def user_events(self, user_id: str, limit: int) -> list[StoredEvent]:
-        """Return the newest `limit` events of a user, oldest first; empty if there are none."""
-        query = select(events, items.c.item_id).join(items, items.c.key == events.c.item_key)
-        query = query.join(users, users.c.key == events.c.user_key).where(users.c.user_id == user_id)
-        query = query.order_by(events.c.time.desc(), events.c.sequence.desc()).limit(limit)
+    def event_numbers(self, user_id: str) -> Longs:
+        """Return the sequence numbers of a user's events, oldest event first; empty if there are none."""
+        sql = "SELECT e.time, e.sequence FROM users AS u JOIN events AS e ON e.user_key = u.key WHERE u.user_id = ?"
         with self.engine.connect() as connection:
-            found = connection.execute(query).all()
-        return [_event(row) for row in reversed(found)]
+            rows = connection.exec_driver_sql(sql, (user_id,))
+            found = np.fromiter(
+                ((time, sequence) for time, sequence in rows), np.dtype([("time", "i8"), ("sequence", "i8")])
+            )
+        return np.asarray(np.sort(found, order=("time", "sequence"))["sequence"], np.int64)
+
+    def events(self, numbers: Sequence[int]) -> list[StoredEvent]:
+        """Return events by their sequence numbers, in that order; those erased meanwhile are left out."""
+        query = select(events, items.c.item_id).join(items, items.c.key == events.c.item_key)
+        with self.engine.connect() as connection:
+            found = {
+                row.sequence: _event(row) for row in connection.execute(query.where(events.c.sequence.in_(numbers)))
+            }
+        return [found[number] for number in numbers if number in found]
+
+    def empty_log(self) -> bool:
+        """Move the write-ahead log into the file and empty it; False while a reader or the writer keeps it."""
+        with closing(sqlite3.connect(self.path, timeout=_ATTEMPT_S, isolation_level=None)) as connection:
+            try:
+                return not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            except sqlite3.OperationalError:  # locked: the writer is in the middle of a commit
+                return False
 
     def item(self, item_id: str) -> StoredItem | None:
         """Return an item, None if it was never heard of or is deleted."""
@@ -214,17 +242,6 @@ class Store:
             rows = [(i, t, c, bool(a)) for i, t, c, a in connection.exec_driver_sql(sql)]
         frame = pl.DataFrame(rows, schema=schema_, orient="row")
         return frame.with_columns(pl.col("categories").str.json_decode(pl.List(pl.String)))
-
-    def search(self, words: Sequence[str], limit: int) -> list[Item]:
-        """Return up to `limit` available items whose title, text or categories hold every word, by key."""
-        query = select(items).where(items.c.state == LISTED, items.c.available)
-        for word in words:
-            escaped = word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-            fields = [func.coalesce(field, "") for field in (items.c.title, items.c.text, items.c.categories)]
-            searched = fields[0] + " " + fields[1] + " " + fields[2]
-            query = query.where(searched.like(f"%{escaped}%", escape="\\"))
-        with self.engine.connect() as connection:
-            return [read_item(row).item for row in connection.execute(query.order_by(items.c.key).limit(limit))]
 
     def newest_time(self, after: int = 0) -> int | None:
         """Return the time of the newest event of sequence above `after`, None if there is none."""

@@ -13,6 +13,8 @@ from prometheus_client.exposition import generate_latest
 
 _LATENCIES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _WINDOW_S = 60
+_LATENCIES_KEPT = 100_000
+"""Answers of the last minute whose latency is kept; more than 1,667 a second push the older ones out."""
 
 
 class Minute(msgspec.Struct, frozen=True):
@@ -22,6 +24,26 @@ class Minute(msgspec.Struct, frozen=True):
     answers_per_s: float
     p50_ms: float | None
     p99_ms: float | None
+
+
+class _PerSecond:
+    """How many there were in each second of the last minute; added to by one thread, read by any."""
+
+    def __init__(self) -> None:
+        self._counts: deque[tuple[int, int]] = deque(maxlen=_WINDOW_S)
+
+    def add(self, n: int) -> None:
+        """Count n now."""
+        second = int(time.perf_counter())
+        if self._counts and self._counts[-1][0] == second:
+            self._counts[-1] = (second, self._counts[-1][1] + n)
+        else:
+            self._counts.append((second, n))
+
+    def last_minute(self) -> int:
+        """Return the sum over the last minute."""
+        oldest = time.perf_counter() - _WINDOW_S
+        return sum(n for second, n in list(self._counts) if second >= oldest)
 
 
 class Telemetry:
@@ -64,8 +86,9 @@ class Telemetry:
         self.queue = Gauge("headrace_queue_length", "Requests that wait, by queue.", ["queue"], registry=registry)
         self.events_seen = Gauge("headrace_events_seen", "Sequence of the last event in the counts.", registry=registry)
         self.user_bytes = Gauge("headrace_user_cache_bytes", "Memory of recent users' histories.", registry=registry)
-        self._events: deque[tuple[float, int]] = deque(maxlen=100_000)
-        self._answers: deque[tuple[float, float]] = deque(maxlen=100_000)
+        self._events = _PerSecond()
+        self._answers = _PerSecond()
+        self._latencies: deque[tuple[float, float]] = deque(maxlen=_LATENCIES_KEPT)
 
     def watch_queue(self, name: str, length: Callable[[], int]) -> None:
         """Show the length of a queue."""
@@ -74,22 +97,23 @@ class Telemetry:
     def count_events(self, n: int) -> None:
         """Note that n events were accepted."""
         self.events.labels("accepted").inc(n)
-        self._events.append((time.perf_counter(), n))
+        self._events.add(n)
 
     def count_answer(self, model: str, seconds: float) -> None:
         """Note one answer and how long it took."""
         self.answers.labels(model).inc()
         self.answer_seconds.observe(seconds)
-        self._answers.append((time.perf_counter(), seconds))
+        self._answers.add(1)
+        self._latencies.append((time.perf_counter(), seconds))
 
     def last_minute(self) -> Minute:
         """Return what happened in the last 60 seconds."""
         oldest = time.perf_counter() - _WINDOW_S
-        latencies = [seconds for moment, seconds in list(self._answers) if moment >= oldest]
+        latencies = [seconds for moment, seconds in list(self._latencies) if moment >= oldest]
         p50, p99 = np.percentile(latencies, (50, 99)) * 1000 if latencies else (None, None)
         return Minute(
-            events_per_s=sum(n for moment, n in list(self._events) if moment >= oldest) / _WINDOW_S,
-            answers_per_s=len(latencies) / _WINDOW_S,
+            events_per_s=self._events.last_minute() / _WINDOW_S,
+            answers_per_s=self._answers.last_minute() / _WINDOW_S,
             p50_ms=None if p50 is None else round(float(p50), 3),
             p99_ms=None if p99 is None else round(float(p99), 3),
         )

@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -19,10 +18,10 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from headrace.core.errors import HeadraceError, NotFoundError, OverloadedError, StoreError
 from headrace.core.types import Event, Item
-from headrace.serving import schema
 from headrace.serving.batch import AnswerRecord, Batch, Commit, Counters, Written, write_meta
 from headrace.serving.schema import answers, events, models, users
 from headrace.serving.store import Store, StoredItem
+from headrace.serving.telemetry import Telemetry
 
 _GROUP_EVENTS = 10_000
 """Events that one commit holds at most, so that a small request does not wait for a hundred large ones."""
@@ -53,6 +52,14 @@ class Listener(Protocol):
         """Forget a user whose rows are gone; done once no state, count or snapshot knows of them."""
 
 
+@dataclass(frozen=True)
+class Erased:
+    """The rows of a user are gone. `first` is the time of their first event; `forgotten` is done when the engine is."""
+
+    first: int
+    forgotten: Future[None]
+
+
 @dataclass
 class Job(Generic[Result]):
     """One request that waits: what it does to the transaction, and who waits for the result."""
@@ -66,16 +73,19 @@ class Job(Generic[Result]):
 @dataclass
 class _Erasure:
     user_id: str
-    future: Future[int] = field(default_factory=Future)
+    future: Future[Erased] = field(default_factory=Future)
 
 
 class Writer:
     """Takes requests from any thread; `start` and `stop` it once."""
 
-    def __init__(self, store: Store, listener: Listener, *, queue: int, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, store: Store, listener: Listener, *, queue: int, telemetry: Telemetry, clock: Callable[[], int]
+    ) -> None:
         """`queue` is the number of requests that may wait; `clock` gives microseconds UTC."""
         self._store = store
         self._listener = listener
+        self._telemetry = telemetry
         self._limit = queue
         self._clock = clock
         self._jobs: deque[Job[object] | _Erasure] = deque()
@@ -85,7 +95,6 @@ class Writer:
         self._wake = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="headrace-writer", daemon=True)
-        self.answers_lost = 0
         with store.engine.connect() as connection:
             self._counters = Counters.read(connection, store)
 
@@ -137,35 +146,41 @@ class Writer:
     def record(self, answer: AnswerRecord) -> None:
         """Record an answer in the background; nobody waits for it."""
         if len(self._answers) >= _ANSWERS_WAITING:
-            self.answers_lost += 1
+            self._telemetry.answers_lost.inc()
         else:
             self._answers.append(answer)
 
-    def forget(self, user_id: str) -> Future[int]:
-        """Erase a user; the future gives the time of their first event once nothing knows of them.
+    def forget(self, user_id: str) -> Future[Erased]:
+        """Erase the rows of a user; the future is done when they are gone from the tables.
 
-        Raises (from the future):
-            NotFoundError: the store knows no such user.
+        Raises:
+            OverloadedError: too many requests wait.
+            NotFoundError (from the future): the store knows no such user.
         """
         erasure = _Erasure(user_id)
         with self._wake:
+            self._admit(0)
             self._jobs.append(erasure)
             self._wake.notify()
         return erasure.future
 
     def _submit(self, job: Job[Result]) -> Future[Result]:
         with self._wake:
-            if self._stopping:
-                raise StoreError("the service is stopping; send the request again to the next one")
-            full = self._waiting_events + len(job.events) > self._limit * _EVENTS_PER_PLACE and self._waiting_events
-            if len(self._jobs) >= self._limit or full:
-                raise OverloadedError(
-                    f"at most {self._limit} requests may wait to be stored, {len(self._jobs)} do; try again later"
-                )
+            self._admit(len(job.events))
             self._waiting_events += len(job.events)
             self._jobs.append(job)  # type: ignore[arg-type]  # a job of one result among jobs of any
             self._wake.notify()
         return job.future
+
+    def _admit(self, events: int) -> None:
+        """Refuse what would wait for ever, or for too long."""
+        if self._stopping:
+            raise StoreError("the service is stopping; send the request again to the next one")
+        full = self._waiting_events + events > self._limit * _EVENTS_PER_PLACE and self._waiting_events
+        if len(self._jobs) >= self._limit or full:
+            raise OverloadedError(
+                f"at most {self._limit} requests may wait to be stored, {len(self._jobs)} do; try again later"
+            )
 
     def _run(self) -> None:
         while True:
@@ -201,26 +216,40 @@ class Writer:
         return group
 
     def _write(self, group: list[Job[object]]) -> None:
+        given = self._take_answers()
         outcomes: list[tuple[Job[object], object]] = []
         try:
             with self._store.engine.begin() as connection:
                 batch = Batch(connection, self._store, self._counters, self._clock())
-                batch.add_answers(self._take_answers())
+                batch.add_answers(given)
                 batch.prefetch(event for job in group for event in job.events)
                 outcomes = [(job, _outcome(job, batch)) for job in group]
                 batch.flush()
-            commit = batch.publish()
-            commit.since = group[0].since if group else None
-            self._listener.committed(commit)
         except Exception as error:  # passed on to whoever waits; the only writer must outlive one bad group
+            self._telemetry.answers_lost.inc(len(given))
             failure = _store_failure(error, self._store)
+            if len(group) > 1 and not isinstance(failure, StoreError):  # one is to blame: the others are stored
+                for job in group:
+                    self._write([job])
+                return
             outcomes = [(job, failure) for job in group]
+        else:
+            self._hand_over(batch.publish(), group)
         for job, outcome in outcomes:
             if isinstance(outcome, Exception):
                 job.future.set_exception(outcome)
             else:
                 job.future.set_result(outcome)
         self._listener.catch_up()
+
+    def _hand_over(self, commit: Commit, group: list[Job[object]]) -> None:
+        """Tell the listener of what is durable already; whatever happens here, the requests have succeeded."""
+        commit.since = group[0].since if group else None
+        try:
+            self._listener.committed(commit)
+        except Exception:  # an error as the answer would make a client send again what is stored
+            self._telemetry.errors.labels("hand-over").inc()
+            logging.getLogger(__name__).exception("a commit is stored, but answers count it in only after a restart")
 
     def _take_answers(self) -> list[AnswerRecord]:
         taken = [self._answers.popleft() for _ in range(min(len(self._answers), 1000))]
@@ -232,7 +261,7 @@ class Writer:
         except Exception as error:  # likewise
             erasure.future.set_exception(_store_failure(error, self._store))
 
-    def _erase(self, user_id: str) -> int:
+    def _erase(self, user_id: str) -> Erased:
         # The engine must have the user's whole history: once the rows are gone, it could not take it out of the counts.
         self._listener.hold(user_id).result()
         while self._answers:
@@ -251,37 +280,12 @@ class Writer:
             # A snapshot of before knows fewer erasures and is refused at the next start, whatever happens now.
             write_meta(connection, "erasures", str(erasures(self._store) + 1))
         self._erased_keys.add(key)
-        told = self._listener.forgotten(user_id)
-        for copy in schema.copies(self._store.path):
-            copy.unlink()
-        truncate_log(self._store)
-        told.result()
-        return int(first or 0)
+        return Erased(int(first or 0), self._listener.forgotten(user_id))
 
 
 def erasures(store: Store) -> int:
     """Return how many users have been erased so far."""
     return int(store.read_meta("erasures") or 0)
-
-
-def truncate_log(store: Store, *, patience_s: float = 10.0) -> None:
-    """Move the write-ahead log into the file and empty it, so that no erased byte is left in either.
-
-    Raises:
-        StoreError: readers kept it busy for longer than `patience_s`.
-    """
-    deadline = time.monotonic() + patience_s
-    with closing(store.engine.raw_connection()) as connection:
-        while True:
-            cursor = connection.cursor()
-            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            busy, _, _ = cursor.fetchone() or (1, 0, 0)
-            cursor.close()
-            if not busy:
-                return
-            if time.monotonic() > deadline:
-                raise StoreError("the write-ahead log could not be emptied, readers hold it; erase the user again")
-            time.sleep(0.02)  # SQLite tells nobody when a reader lets go
 
 
 def record_model(connection: Connection, version: str, until: int, taken: int) -> None:

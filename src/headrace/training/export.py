@@ -7,11 +7,6 @@ Shapes: B histories, T events, n new events, S slots, D width, L layers, P pairs
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from headrace.core.formats import ENCODE_FILE, QUERY_FILE, RATING_FILE, STEP_FILE, Shape
+from headrace.core.quiet import quiet
 from headrace.model.attention import step_layout
 from headrace.model.encoder import Encoder
 from headrace.model.rating_head import RATING_FEATURES, RatingHead
@@ -154,7 +150,7 @@ def _export(
 ) -> bytes:
     """Return the graph; the first `together` inputs are one argument of `forward`, a tuple."""
     tensors, axes = tuple(inputs.values()), tuple(dynamic[name] for name in inputs)
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), quiet():
         # Unoptimised, the weights keep the names of the parameters; ONNX Runtime optimises when it loads the graph.
         program = torch.onnx.export(
             graph,
@@ -169,16 +165,3 @@ def _export(
     assert program is not None
     serialized: bytes = program.model_proto.SerializeToString()
     return serialized
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's progress lines and its warnings about its own internals off the terminal."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)

@@ -80,8 +80,8 @@ class Learner:
         value = float(loss.detach()) / max(1.0, float(batch.pair_weights.sum()))
         if not math.isfinite(value):
             raise ModelError(
-                f"the loss must stay a number and became {value} at step {number}; try half the learning_rate, or look "
-                "for extreme values in the events. The last checkpoint is good: --resume continues from it"
+                f"the loss must stay a number and became {value} at step {number}; train again with half the "
+                f"learning_rate of [training] (it was {schedule.peak:g}), or look for extreme values in the events"
             )
         torch.autograd.backward(loss / scale)
         leaf_gradient = leaf.grad

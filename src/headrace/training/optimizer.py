@@ -70,6 +70,6 @@ def network_optimizer(parameters: list[torch.nn.Parameter], weight_decay: float)
     return torch.optim.AdamW(groups, lr=1.0, betas=BETAS, eps=_EPSILON, fused=True)
 
 
-def clip(parameters: list[torch.nn.Parameter]) -> float:
-    """Scale all gradients down to a norm of 1 together; return the norm before."""
-    return float(torch.nn.utils.clip_grad_norm_(parameters, _CLIP))
+def clip(parameters: list[torch.nn.Parameter]) -> None:
+    """Scale all gradients down to a norm of 1 together."""
+    torch.nn.utils.clip_grad_norm_(parameters, _CLIP)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -102,15 +103,7 @@ def refit_ratings(data: RatingData, choice: RatingChoice, seed: int) -> tuple[Ra
     head = _new_head(data, seed)
     for epoch in range(1, choice.epochs + 1):
         _learn_epoch(head, data, pairs, np.random.default_rng([seed, epoch, 41]))
-    changed = RatingFit(
-        mean=sums.mean,
-        item_damping=fit.item_damping,
-        user_damping=fit.user_damping,
-        weight=fit.weight,
-        low=fit.low,
-        high=fit.high,
-    )
-    return head, changed, sums
+    return head, msgspec.structs.replace(fit, mean=sums.mean), sums
 
 
 @dataclass(frozen=True)

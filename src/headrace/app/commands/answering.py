@@ -40,23 +40,22 @@ def recommend_command(
 
     if out is not None:
         check_output(out)
-    wanted = (
-        None
-        if users == "all"
-        else [user]
-        if user is not None
-        else _distinct(read_columns(Path(str(users)), ["user_id"]))
-    )
+    if user is not None:
+        wanted: list[str] | None = [user]
+    else:
+        wanted = None if users == "all" else _distinct(read_columns(Path(str(users)), ["user_id"]))
     settings = settings_of(config)
     opened = Model.open(model, settings=settings)
     data = history_of(history, store, settings)
     if user is not None and not data.user_vocabulary().index(user):
-        warn(f"no events of the user {user!r} are there, so the list holds what is popular")
+        warn(f"no events of the user {user!r} are there, so the list is that of a new user")
     lists = opened.recommend_users(data, k=k, users=wanted)
     if out is not None:
         write_frame(lists, out)
         say(f"wrote {lists.height:,} rows for {lists['user_id'].n_unique():,} users to {out}")
         return
+    if lists.is_empty():
+        warn(f"the user {user!r} has met every item that may be listed, so the list is empty; see [ranking] seen")
     titles = dict(data.items().select("item_id", "title").iter_rows())
     rows = [
         (str(place), row["item_id"], titles.get(row["item_id"]) or "", row["reason"], f"{row['score']:.3f}")
@@ -66,7 +65,7 @@ def recommend_command(
 
 
 def _distinct(frame: pl.DataFrame) -> list[str]:
-    return frame["user_id"].drop_nulls().unique(maintain_order=True).to_list()
+    return frame["user_id"].unique(maintain_order=True).to_list()
 
 
 def predict_command(

@@ -18,7 +18,8 @@ def read_columns(path: Path, columns: Sequence[str]) -> pl.DataFrame:
     """Read the named columns of a file as text; its ending tells the format.
 
     Raises:
-        DataError: no such file, another ending, not readable as such, or without one of the columns.
+        DataError: no such file, another ending, not readable as such, without one of the columns, or with a row that
+            lacks a value in one.
     """
     if not path.is_file():
         raise DataError(f"{path} must be a file, it is not there")
@@ -29,7 +30,14 @@ def read_columns(path: Path, columns: Sequence[str]) -> pl.DataFrame:
     missing = [name for name in columns if name not in frame.columns]
     if missing:
         raise DataError(f"{path} must have the columns {', '.join(columns)}, it has {', '.join(frame.columns)}")
-    return frame.select(pl.col(columns).cast(pl.String))
+    nested = [name for name in columns if frame.schema[name].is_nested()]
+    if nested:
+        raise DataError(f"{path} must hold text or whole numbers in {', '.join(columns)}, {nested[0]} holds lists")
+    chosen = frame.select(pl.col(columns).cast(pl.String))
+    lacking = chosen.select(pl.any_horizontal(pl.col(columns).fill_null("") == "").arg_true()).to_series()
+    if len(lacking):
+        raise DataError(f"{path} must have {' and '.join(columns)} in each row, row {lacking[0] + 1} lacks one")
+    return chosen
 
 
 def write_frame(frame: pl.DataFrame, path: Path) -> None:
@@ -46,8 +54,10 @@ def check_output(path: Path) -> None:
     """Refuse an ending that `write_frame` cannot write, before the work is done.
 
     Raises:
-        DataError: another ending.
+        DataError: another ending, or a folder.
     """
+    if path.is_dir():
+        raise DataError(f"{path} must be a file to write, it is a folder; name another")
     if path.suffix.lower() not in (".csv", ".parquet"):
         raise DataError(f"the endings {WRITES} can be written, got {path.name}")
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from headrace.app.commands.options import ConfigOption, settings_of
+from headrace.core.errors import NotReadyError, SettingsError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -26,6 +28,12 @@ def evaluate_command(
     config: ConfigOption = None,
 ) -> None:
     """Score a model and the traditional methods on the events that it has not learned from."""
+    # An evaluation may take an hour; what would stop its last step stops it here.
+    if report is not None and find_spec("matplotlib") is None:
+        raise NotReadyError("--report draws with matplotlib, which is not installed: `pip install 'headrace[report]'`")
+    for path in (json, report):
+        if path is not None and path.is_dir():
+            raise SettingsError(f"{path} must be a file to write, it is a folder; name another")
     from headrace.app.terminal import say
     from headrace.data.dataset import Dataset
     from headrace.pipeline.assessment import evaluate

@@ -46,10 +46,13 @@ def show_report(dataset: Dataset) -> None:
     rows = [("read", "", f"{report.read:,}")]
     rows += [(step.step, step.reason, f"{step.rows:,}") for step in report.steps]
     rows += [("dropped", "stand in quarantine.parquet", f"{report.dropped:,}"), ("kept", "", f"{report.kept:,}")]
-    show_table(f"Events of {dataset.path}", ("step", "reason", "rows"), rows, numbers=(2,))
+    show_table("Events", ("step", "reason", "rows"), rows, numbers=(2,))
     if report.items:
         steps = [(step.step, step.reason, f"{step.rows:,}") for step in report.items]
         show_table("Items", ("step", "reason", "rows"), steps, numbers=(2,))
     for note in report.notes:
         say(note)
-    say(f"{report.users:,} users, {report.catalogue:,} items; event types: {', '.join(report.types) or 'none'}")
+    say(
+        f"{dataset.path}: {report.users:,} users, {report.catalogue:,} items; "
+        f"event types: {', '.join(report.types) or 'none'}"
+    )

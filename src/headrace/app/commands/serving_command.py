@@ -44,7 +44,7 @@ def serve_command(
         say(f"store: {service.store.path}")
         say(f"model: {model.resolve() if model is not None else 'none, transition counts answer'}")
         say(f"listening on {address_of(bound)}; {'the page is at /, ' if page else ''}the API is described at /docs")
-        run_until_stopped(app, bound)
+        run_until_stopped(app, bound, service.desk.give_up)
     finally:
         service.close()
 

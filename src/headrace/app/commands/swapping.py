@@ -17,10 +17,11 @@ def swap_command(
 ) -> None:
     """Ask a running service to check, warm and take a model; it goes on answering meanwhile."""
     from headrace.app.calling import request_swap
+    from headrace.app.listening import address_at
     from headrace.app.terminal import say
 
     address = url
     if address is None:
         serving = settings_of(config).serving
-        address = f"http://{serving.host}:{serving.port}"
+        address = address_at(serving.host, serving.port)
     say(request_swap(address, model, api_key()))

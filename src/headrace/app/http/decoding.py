@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 from litestar import Request
 from litestar.datastructures import State
+from litestar.exceptions import InternalServerException
 
 from headrace.app.http.problems import MalformedError, MediaTypeError
 from headrace.app.http.wire import EventBody, ItemBody, ListedItemBody, event_of
@@ -35,13 +36,16 @@ async def read_body(request: Web, decode: Callable[[bytes], Body]) -> Body:
 
     Raises:
         MediaTypeError: it is not declared as JSON.
-        MalformedError: it is not JSON.
+        MalformedError: it is not JSON, or not whole.
         DataError: it is JSON of another shape.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
         raise MediaTypeError(f"a body must have the content type application/json, got {kind or 'none'!r}")
-    raw = await request.body()
+    try:
+        raw = await request.body()
+    except InternalServerException:  # Litestar's word for a client that has gone; it is no failure of the service
+        raise MalformedError("a body must be sent whole, the client went away before its end") from None
     if len(raw) > LARGE_BYTES:
         return await asyncio.to_thread(_decode, raw, decode)
     return _decode(raw, decode)
@@ -101,12 +105,15 @@ def decode_item(raw: bytes, item_id: str) -> Item:
 
 
 def decode_changes(raw: bytes, item_id: str) -> dict[str, object]:
-    """Decode the changes of an item: only what the body names changes, other fields change as attributes."""
+    """Decode the changes of an item: only what the body names changes, other fields change as attributes.
+
+    Null as an attribute takes it away, and `"attributes": null` alone all of them; see `merge_item`.
+    """
     body = _OBJECT.decode(raw)
     item = decode_item(raw, item_id)
     changes: dict[str, object] = {name: getattr(item, name) for name in body if name in _ITEM_FIELDS}
-    if item.attributes:
-        changes["attributes"] = item.attributes
+    if item.attributes or "attributes" in body:
+        changes["attributes"] = item.attributes if item.attributes or body.get("attributes") is not None else None
     changes.pop("item_id", None)
     return changes
 

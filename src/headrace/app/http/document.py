@@ -14,7 +14,7 @@ from headrace.app.http.problems import PROBLEM_TYPE, Problem
 Json: TypeAlias = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
 
 _ERRORS = {
-    "400": "The body is not JSON.",
+    "400": "The body is not JSON, or the path not UTF-8.",
     "401": "The key is missing or wrong.",
     "404": "No such user, item or route.",
     "409": "It contradicts what is stored, or nothing here can answer that yet.",

@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 import msgspec
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from headrace.app.http.problems import PROBLEM_TYPE, problem
 from headrace.serving.telemetry import Telemetry
@@ -40,11 +40,17 @@ class Edge:
             await self._app(scope, receive, send)
             return
         raw = scope.get("raw_path") or quote(scope["path"]).encode()
-        scope["path"] = routed_path(raw)
+        try:
+            scope["path"] = routed_path(raw)
+        except UnicodeDecodeError:
+            await _refuse(send, 400, "a path must be percent-encoded UTF-8; encode each id on its own")
+            return
         if not self._may_pass(scope):
-            await _refuse(send)
+            await _refuse(send, 401, "this service asks for its key; send the header `Authorization: Bearer KEY`")
             return
         started = time.perf_counter()
+        if scope["method"] == "HEAD":
+            scope, send = {**scope, "method": "GET"}, _without_body(send)
         await self._app(scope, receive, send)
         route = scope.get("path_template") or "none"
         self._seconds.labels(str(route)).observe(time.perf_counter() - started)
@@ -59,11 +65,15 @@ class Edge:
 
 
 def routed_path(raw: bytes) -> str:
-    """Decode a path part by part, so that `%2F` stays inside its part; `path_id` undoes what is left."""
+    """Decode a path part by part, so that `%2F` stays inside its part; `path_id` undoes what is left.
+
+    Raises:
+        UnicodeDecodeError: not UTF-8; a replacement character would name another user.
+    """
     path = raw.partition(b"?")[0]
     if b"%" not in path:
-        return path.decode("utf-8", "replace")
-    parts = [unquote_to_bytes(part).decode("utf-8", "replace") for part in path.split(b"/")]
+        return path.decode()
+    parts = [unquote_to_bytes(part).decode() for part in path.split(b"/")]
     return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in parts)
 
 
@@ -72,13 +82,19 @@ def path_id(part: str) -> str:
     return part.replace("%2F", "/").replace("%25", "%") if "%" in part else part
 
 
-async def _refuse(send: Send) -> None:
-    found = problem(401, "this service asks for its key; send the header `Authorization: Bearer KEY`")
-    body = msgspec.json.encode(found)
-    headers = [
-        (b"content-type", PROBLEM_TYPE.encode()),
-        (b"content-length", str(len(body)).encode()),
-        (b"www-authenticate", b"Bearer"),
-    ]
-    await send({"type": "http.response.start", "status": 401, "headers": headers})
+def _without_body(send: Send) -> Send:
+    """Return what answers HEAD: all that GET answers, but for the body (RFC 9110)."""
+
+    async def send_head(message: Message) -> None:
+        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+    return send_head
+
+
+async def _refuse(send: Send, status: int, detail: str) -> None:
+    body = msgspec.json.encode(problem(status, detail))
+    headers = [(b"content-type", PROBLEM_TYPE.encode()), (b"content-length", str(len(body)).encode())]
+    if status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -31,11 +31,11 @@ def search_items(
     request: Web,
     words: Annotated[
         str,
-        QueryParameter(name="query", description="Words that title, text or categories must hold.", max_length=1000),
+        QueryParameter(name="query", description="Words that title, text or categories must hold."),
     ] = "",
     limit: Annotated[int, QueryParameter(ge=1, le=MAX_FOUND)] = 20,
 ) -> Items:
-    """Search the available items of the catalogue by words; without words, the first ones."""
+    """Search the available items of the catalogue by words, best titles first, then the popular; all without words."""
     service: Service = request.app.state["service"]
     return Items(service.search(words, limit))
 
@@ -51,7 +51,7 @@ async def put_item(request: Web, item_id: FromPath[str]) -> Item:
 
 @patch("/v1/items/{item_id:str}", status_code=200, opt={"body": ItemBody}, tags=["items"])
 async def patch_item(request: Web, item_id: FromPath[str]) -> Item:
-    """Change the fields that the body names; `{"available": false}` takes an item off all lists."""
+    """Change the fields that the body names, attributes one by one; `{"available": false}` takes it off all lists."""
     service: Service = request.app.state["service"]
     item = path_id(item_id)
     changes = await read_body(request, lambda raw: decode_changes(raw, item))

@@ -13,7 +13,7 @@ from litestar.params import QueryParameter
 from headrace.app.http.decoding import Web, decoder_of, read_body
 from headrace.app.http.wire import Health, ModelBody, Taken
 from headrace.app.training_progress import TrainingProgress
-from headrace.core.errors import NotFoundError
+from headrace.core.errors import NotFoundError, StoppedError
 from headrace.serving.service import Service
 from headrace.serving.status import ExampleUser, Status
 
@@ -52,7 +52,10 @@ async def swap_model(request: Web) -> Taken:
     """Check, warm and take a model from below the service's models folder; a bad one is refused, the old one stays."""
     service: Service = request.app.state["service"]
     body = await read_body(request, decoder_of(ModelBody))
-    return Taken(await asyncio.to_thread(service.swap, body.path))
+    try:
+        return Taken(await asyncio.to_thread(service.swap, body.path))
+    except asyncio.CancelledError:  # what uvicorn does to requests that outlast its patience when it is told to stop
+        raise StoppedError("the service is stopping; ask the next one to take the model") from None
 
 
 @get("/v1/status", sync_to_thread=True, tags=["operations"])

@@ -18,14 +18,15 @@ Id: TypeAlias = str | int
 """An id; a JSON integer becomes its decimal text."""
 Time: TypeAlias = str | int | float
 """ISO 8601 text, or a number whose unit (s, ms, us) is read off its size."""
-Value: TypeAlias = float | int
-"""A number; an integer beyond 64 bits is taken too, and refused by the rules where it is no finite float."""
 
 _TIME_RULE = "time must be ISO 8601 text or a number of seconds, milliseconds or microseconds since 1970"
 
 
 class EventBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One event. Without `type` it is a `rating` if it has a value, else an `interaction`; without `time` it is now."""
+    """One event. Without `type` it is a `rating` if it has a value, else an `interaction`; without `time` it is now.
+
+    An empty `type`, `event_id` or `recommendation_id` is none.
+    """
 
     user_id: Id
     item_id: Id
@@ -132,7 +133,7 @@ class Health(msgspec.Struct, frozen=True):
 
 
 def event_of(body: EventBody, index: int) -> Event:
-    """Turn a body into an event.
+    """Turn a body into an event; an empty `event_id` or `recommendation_id` is none.
 
     Raises:
         RowFaultsError: the time cannot be read.
@@ -143,8 +144,8 @@ def event_of(body: EventBody, index: int) -> Event:
         type=body.type,
         value=body.value,
         time=_microseconds(body.time, index),
-        event_id=None if body.event_id is None else str(body.event_id),
-        recommendation_id=body.recommendation_id,
+        event_id=None if body.event_id in (None, "") else str(body.event_id),
+        recommendation_id=body.recommendation_id or None,
         context=body.context,
     )
 

@@ -74,7 +74,7 @@ const part = encodeURIComponent;
 
 export const status = async () => (await call("GET", "/v1/status")).data;
 export const findItems = async (query, limit) => (await call("GET", `/v1/items?query=${part(query)}&limit=${limit}`)).data.items;
-export const readUser = async (user) => (await call("GET", `/v1/users/${part(user)}`)).data;
+export const readUser = async (user, limit) => (await call("GET", `/v1/users/${part(user)}?limit=${limit}`)).data;
 export const forgetUser = async (user) => (await call("DELETE", `/v1/users/${part(user)}`)).data;
 export const recommend = (user, k) => call("GET", `/v1/users/${part(user)}/recommendations?k=${k}`);
 export const sendEvent = (event) => call("POST", "/v1/events", event);

@@ -235,14 +235,14 @@ function makeLine(item, end, onclick) {
 
 async function showHistory() {
   const asking = user;
-  const events = await readUser(asking).then((answer) => answer.events, (error) => {
+  const events = await readUser(asking, HISTORY).then((answer) => answer.events, (error) => {
     if (error instanceof Refused && error.status === 404) return [];
     throw error;
   });
-  const recent = events.slice(-HISTORY).reverse();
+  const recent = [...events].reverse();
   const items = await Promise.all(recent.map((event) => readItem(event.item_id)));
   if (asking !== user) return;
-  byId("history-count").textContent = events.length ? `${count(events.length)} events` : "";
+  byId("history-count").textContent = !events.length ? "" : events.length < HISTORY ? `${events.length} events` : `the last ${HISTORY}`;
   byId("history").replaceChildren(...recent.map((event, place) => make("li", {}, makeLine(items[place], make("time", { datetime: new Date(event.time / 1000).toISOString() }, ago(event.time)), null))));
   if (!events.length) byId("history").append(make("li", { class: "empty" }, "Nothing yet. This visitor is new."));
   byId("forget").hidden = !events.length;

@@ -10,7 +10,7 @@ import numpy as np
 
 from headrace.core.formats import Blend
 from headrace.core.settings import RankingSettings
-from headrace.data.log import Floats, Ints, Longs
+from headrace.data.log import Ints, Longs
 from headrace.ranking.baselines.asked_users import AskedUsers
 from headrace.ranking.baselines.method import LIST
 from headrace.ranking.behaviour import Behaviour
@@ -60,9 +60,7 @@ class Headrace:
     learns: ClassVar[bool] = True
     reads_time: ClassVar[bool] = True
 
-    def __init__(
-        self, task: Task, settings: RankingSettings, asked: AskedUsers, *, blend: Blend, content: Floats | None
-    ) -> None:
+    def __init__(self, task: Task, settings: RankingSettings, asked: AskedUsers, *, blend: Blend) -> None:
         """Count what may be learned; the encoder stays as it is.
 
         Args:
@@ -70,10 +68,9 @@ class Headrace:
             settings: the knobs of the counts.
             asked: the questions as the stage reads them that has learned from just that.
             blend: the weights that were fitted between the cuts.
-            content: (V + 1, C) unit-length content vectors; None without.
         """
         behaviour = Behaviour(settings.count_window)
-        sources = Sources(_catalogue(task), behaviour, settings, asked.encoder, content)
+        sources = Sources(_catalogue(task), behaviour, settings, asked.encoder)
         self._service = _Service(task, sources, asked)
         self._scorer = Scorer(blend)
 

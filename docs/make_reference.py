@@ -17,6 +17,7 @@ from typing import Any
 
 import click
 import msgspec
+import msgspec.inspect
 import typer.main
 
 import headrace
@@ -42,15 +43,45 @@ def attribute_docs(kind: type) -> dict[str, str]:
     return docs
 
 
-def annotations(kind: type) -> dict[str, str]:
-    """Return the type of each field of a class as it is written."""
-    body = ast.parse(inspect.getsource(kind)).body[0]
-    assert isinstance(body, ast.ClassDef)
-    return {
-        node.target.id: ast.unparse(node.annotation)
-        for node in body.body
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
-    }
+def takes(kind: msgspec.inspect.Type) -> str:
+    """Say what a field takes: `hash` or `file`, a whole number of 1 or more, a number above 0, or nothing."""
+    match kind:
+        case msgspec.inspect.UnionType(types=options):
+            return " or ".join(takes(option) for option in sorted(options, key=_is_nothing))
+        case msgspec.inspect.LiteralType(values=values):
+            return " or ".join(f"`{value}`" for value in values)
+        case msgspec.inspect.IntType(ge=low, le=high):
+            return "a whole number" + _bounds(low, high)
+        case msgspec.inspect.FloatType(gt=above, ge=low, le=high):
+            return "a number above 0" if above == 0 else "a number" + _bounds(low, high)
+        case msgspec.inspect.BoolType():
+            return "`true` or `false`"
+        case msgspec.inspect.StrType():
+            return "a text"
+        case msgspec.inspect.VarTupleType():
+            return "a list of texts"
+        case msgspec.inspect.NoneType():
+            return "nothing"
+    raise AssertionError(f"no words for {kind}")
+
+
+def written(value: object) -> str:
+    """Write a value as `headrace.toml` does; `none` for one that is left out there."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(list(value) if isinstance(value, tuple) else value)
+
+
+def _is_nothing(kind: msgspec.inspect.Type) -> bool:
+    return isinstance(kind, msgspec.inspect.NoneType)
+
+
+def _bounds(low: float | None, high: float | None) -> str:
+    if low is not None and high is not None:
+        return f", {low:g} to {high:g}"
+    return "" if low is None else f" of {low:g} or more"
 
 
 def cell(text: object) -> str:
@@ -71,15 +102,15 @@ def settings_page() -> str:
         kind = section.type
         if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
             continue
-        docs, types = attribute_docs(kind), annotations(kind)
+        docs, types = attribute_docs(kind), msgspec.inspect.type_info(kind)
+        assert isinstance(types, msgspec.inspect.StructType)
         lines += ["", f"## [{section.name}]", "", inspect.getdoc(kind) or "", ""]
-        lines += ["| name | type | default | meaning |", "| --- | --- | --- | --- |"]
-        for field in msgspec.structs.fields(kind):
-            shown = "none" if field.default is None else field.default
+        lines += ["| name | takes | default | meaning |", "| --- | --- | --- | --- |"]
+        for field, typed in zip(msgspec.structs.fields(kind), types.fields, strict=True):
             row = (
                 f"`{field.name}`",
-                f"`{cell(types[field.name])}`",
-                f"`{cell(shown)}`",
+                cell(takes(typed.type)),
+                f"`{cell(written(field.default))}`",
                 cell(docs.get(field.name, "")),
             )
             lines.append("| " + " | ".join(row) + " |")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,3 +42,15 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="name another"), replacing_folder(tmp_path, "mark"):
         pass
     assert (tmp_path / "thesis.txt").exists()
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    orphan, living = (tmp_path / f".out.{process}.tmp" for process in (ended.pid, os.getppid()))
+    for folder in (orphan, living):
+        folder.mkdir()
+    with replacing_folder(tmp_path / "out", "mark"):
+        pass
+    assert not orphan.exists()
+    assert living.exists()

@@ -55,3 +55,13 @@ def test_an_unknown_environment_variable_is_an_error_and_the_api_key_is_not() ->
 def test_a_named_file_must_exist(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="must exist"):
         load_settings(tmp_path / "none.toml")
+
+
+def test_several_values_of_the_environment_are_separated_by_commas() -> None:
+    found = load_settings(environment={"HEADRACE_SERVING__CORS_ORIGINS": "https://a.example, https://b.example"})
+    assert found.serving.cors_origins == ("https://a.example", "https://b.example")
+
+
+def test_a_time_is_finite() -> None:
+    with pytest.raises(SettingsError, match=r"minutes"):
+        load_settings(flags={"training.minutes": float("inf")})

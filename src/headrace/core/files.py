@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 from collections.abc import Iterator
@@ -37,6 +38,7 @@ def replacing_folder(path: Path, marker: str) -> Iterator[Path]:
             f"the output must be a new folder or one that Headrace wrote, {path} is neither; name another"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_orphans(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
@@ -51,3 +53,21 @@ def replacing_folder(path: Path, marker: str) -> Iterator[Path]:
             temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_orphans(path: Path) -> None:
+    """Remove the temporary folders that a killed process left beside `path`."""
+    for found in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        owner = found.name.removesuffix(".tmp").rpartition(".")[2]
+        if found.is_dir() and owner.isdigit() and not _runs(int(owner)):
+            shutil.rmtree(found, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True

@@ -17,7 +17,7 @@ from msgspec import Meta
 from headrace.core.errors import SettingsError
 
 Share: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
-Positive: TypeAlias = Annotated[float, Meta(gt=0)]
+Positive: TypeAlias = Annotated[float, Meta(gt=0, le=1e9)]
 Count: TypeAlias = Annotated[int, Meta(ge=1)]
 Plain: TypeAlias = str | int | float | bool | list[str]
 Where: TypeAlias = Literal["default", "file", "environment", "flag"]
@@ -70,14 +70,17 @@ class TrainingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     preset: Literal["auto", "tiny", "small", "base"] = "auto"
     """`auto` picks by the size of the data and the time given."""
     seed: int = 1
+    """Of everything random: weights, batches, what is hidden; the same seed, data and steps give the same numbers."""
     minutes: Positive | None = None
     """Time for both stages together; becomes a number of steps after 20 timed ones."""
     steps: Count | None = None
     """Steps of the stage that chooses; the next takes as many epochs as that one's best. Beats `minutes`."""
     learning_rate: Positive | None = None
+    """The peak, after the warm-up."""
     batch_events: Count | None = None
     """Events in a training step."""
     dropout: Share | None = None
+    """Share of numbers that are dropped between layers while training."""
     id_dropout: Share = 0.1
     """Share of a step's items whose id is dropped as a whole, so that content alone must place them."""
     unknown_time: Share = 0.2
@@ -86,6 +89,7 @@ class TrainingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """Threads that compute; None times one and all cores against each other where the length is given in minutes,
     since on a machine that is busy (a service beside it) one is often faster."""
     checkpoint_minutes: Positive = 2.0
+    """How often a checkpoint is written, for `--resume` after a kill."""
 
 
 class RankingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -111,7 +115,9 @@ class ServingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """The service."""
 
     host: str = "127.0.0.1"
+    """The address to listen on; another than this machine's own needs an API key."""
     port: Annotated[int, Meta(ge=0, le=65535)] = 8000
+    """0 takes a free one."""
     store: str = "sqlite:///headrace.db"
     """An SQLAlchemy URL."""
     models: str = "models"
@@ -150,6 +156,10 @@ class Origin(msgspec.Struct, frozen=True):
     name: str
     value: str
     where: Where
+
+
+_LISTS = frozenset(["serving.cors_origins"])
+"""The settings that hold several values; an environment variable separates them by commas."""
 
 
 def load_settings(
@@ -229,8 +239,9 @@ def _from_file(path: Path | None) -> dict[str, Plain]:
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Plain]:
-    return {
-        name.removeprefix(ENVIRONMENT_PREFIX).replace("__", ".", 1).lower(): value
-        for name, value in environment.items()
-        if name.startswith(ENVIRONMENT_PREFIX) and "__" in name
-    }
+    found: dict[str, Plain] = {}
+    for variable, value in environment.items():
+        if variable.startswith(ENVIRONMENT_PREFIX) and "__" in variable:
+            name = variable.removeprefix(ENVIRONMENT_PREFIX).replace("__", ".", 1).lower()
+            found[name] = [part.strip() for part in value.split(",") if part.strip()] if name in _LISTS else value
+    return found

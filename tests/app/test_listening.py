@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import urllib.error
+import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from litestar import Litestar
 
 from headrace.app.calling import call
 from headrace.app.command_line import main
-from headrace.app.listening import address_at
+from headrace.app.listening import address_at, address_of, listen, run_until_stopped
 from headrace.core.errors import SettingsError
 
 
@@ -45,3 +52,18 @@ def test_swap_asks_the_service_of_the_settings(monkeypatch: pytest.MonkeyPatch, 
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(SettingsError):
         call("GET", url, None)
+
+
+def test_what_may_take_minutes_hears_of_the_signal() -> None:
+    heard: list[str] = []
+    bound = listen("127.0.0.1", 0)
+    bound.listen()
+
+    def stop_once_it_answers() -> None:
+        with suppress(urllib.error.HTTPError):
+            urllib.request.urlopen(address_of(bound), timeout=20)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop_once_it_answers).start()
+    run_until_stopped(Litestar(), bound, lambda: heard.append("give up"))
+    assert heard == ["give up"]

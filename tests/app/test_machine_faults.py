@@ -50,3 +50,12 @@ def test_a_path_that_cannot_be_written_is_named(number: int) -> None:
 )
 def test_any_other_error_is_left_alone(error: Exception) -> None:
     assert foreseen_fault(error) is None
+
+
+def test_what_nobody_foresaw_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("headrace.app.commands.configuring.explain_settings", fail)
+    with pytest.raises(ZeroDivisionError):
+        main(["config"])

@@ -20,6 +20,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 from headrace.content.item_reading import item_features, item_texts, items_of
 from headrace.content.text_onnx import OnnxTextEncoder
 from headrace.content.text_torch import TorchTextEncoder
+from headrace.core.errors import StoppedError
 from headrace.core.formats import MODEL_FILE, ModelInfo
 from headrace.core.settings import ContentSettings, ServingSettings, Settings, TrainingSettings
 from headrace.core.types import Event, Item
@@ -328,3 +329,17 @@ def test_one_item_has_the_features_of_the_whole_table(shop: Shop) -> None:
     material = Material.read(shop.dataset, shop.settings, "all", shop.model / "text", lambda done, of: None)
     learner = material.learner(PRESETS["tiny"], shop.settings, None)
     assert np.array_equal(learner.content.features_nF[1:].numpy(), normalise(frame, statistics))
+
+
+def test_a_service_that_stops_takes_no_model_whose_texts_must_be_read(service: Service, shop: Shop) -> None:
+    serving = service.desk.model
+    service.put_items([Item(item_id="late", title="black bowl of iron")])
+    service.desk.take(shop.model)  # what it reads is kept, so that the next has nothing to read
+    service.desk.give_up()
+    service.desk.take(shop.model)
+    taken = service.desk.model
+    assert taken is not serving
+    service.writer.upsert_items([Item(item_id="later", title="green tray of tea")]).result()
+    with pytest.raises(StoppedError, match="ask the next one"):
+        service.desk.take(shop.model)
+    assert service.desk.model is taken

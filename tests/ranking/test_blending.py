@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ranking_cases import history, log_of, ring, sources_of
 
-from headrace.core.formats import Blend
+from headrace.core.formats import Blend, FirstBlend
 from headrace.core.settings import RankingSettings
-from headrace.ranking.blending import Sample, blend_ndcg, collect, fit_blend, learned_seen
+from headrace.ranking.blending import LEAST_SAMPLES, Sample, blend_ndcg, collect, fit_blend, learned_seen
 from headrace.ranking.requests import Request
 from headrace.ranking.rules import standard_rules
 from headrace.ranking.sources import PARTS
@@ -57,6 +59,12 @@ def test_a_part_that_says_nothing_gets_no_weight() -> None:
     blend = fit_blend(made)
     assert blend.content == blend.repeat == 0
     assert sum(getattr(blend, name) > 0 for name in PARTS) > 1
+
+
+def test_few_users_without_a_history_do_not_decide_their_weights() -> None:
+    few, enough = ([*samples(5), *(replace(one, first=True) for one in samples(6, n))] for n in (LEAST_SAMPLES - 1, 80))
+    assert fit_blend(few).first == FirstBlend()
+    assert fit_blend(enough).first != FirstBlend()
 
 
 def test_the_measure_is_the_discounted_gain_of_each_target() -> None:

@@ -69,6 +69,15 @@ def test_many_pairs_share_their_users() -> None:
     assert found.ratings.tolist() == pytest.approx([1 + 4 * (0.5 - 0.7 / 3), 3.0, 1 + 4 * (0.7 - 0.7 / 3)], rel=1e-5)
 
 
+def test_values_of_a_type_that_the_model_never_heard_of_are_no_ratings() -> None:
+    model, _, vectors = model_of(0.0)
+    vectors.types = np.array([1, 0], np.int32)
+    histories = [rated([1], [1.0], [9]), rated([1], [1.0], [0])]
+    rows, items = np.array([0, 1], np.int32), np.array([2, 2], np.int32)
+    found = model.rate(np.zeros((2, 2), np.float32), histories, rows, items, vectors)
+    assert found.ratings.tolist() == pytest.approx([3.0, 1 + 4 * (0.5 - 0.7 / 3)], rel=1e-5)
+
+
 def test_no_pairs_give_no_ratings() -> None:
     model, _, vectors = model_of(0.5)
     found = model.rate(np.zeros((0, 2), np.float32), [], np.zeros(0, np.int32), np.zeros(0, np.int32), vectors)

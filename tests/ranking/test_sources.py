@@ -99,6 +99,16 @@ def test_a_habit_grows_with_repeats_and_fades_with_later_events() -> None:
     assert len(repeat_habit(history([]))[0]) == 0
 
 
+def test_last_follows_the_end_of_a_history_and_counts_the_whole() -> None:
+    long_ago = {user: history([1, 2]) for user in range(1, 9)}
+    just_now = {user: history([3, 4]) for user in range(9, 14)}
+    (found,) = gather([Request(history([1, 1, 1, 3]))], sources_of(log_of(long_ago | just_now, 5)))
+    items = np.array([2, 4], np.int32)
+    counts, last = (found.parts(items)[part(name)] for name in ("counts", "last"))
+    assert counts[0] > counts[1]
+    assert last[1] > last[0] > 0
+
+
 def test_a_large_catalogue_is_asked_in_small_chunks() -> None:
     assert chunk_size(sources_of(log_of({}, 7999))) == 1000
     assert chunk_size(sources_of(log_of({}, 1))) > 1000

@@ -24,7 +24,7 @@ def test_what_is_stored_is_acknowledged_though_the_engine_did_not_hear_of_it(
     service = open_service()
     with monkeypatch.context() as patch:
         patch.setattr(service.engine, "committed", fails)
-        written = service.add_events([Event(user_id="ann", item_id="tea")]).result()
+        written = service.add_events([Event(user_id="ann", item_id="tea")]).result(10)
     assert (written.accepted, written.sequence) == (1, 1)
     assert 'headrace_errors_total{error="hand-over"} 1.0' in service.telemetry.exposition().decode()
     service.add_events([Event(user_id="bob", item_id="cup")]).result()

@@ -50,8 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         app(args=arguments)
-    except Exception as error:
-        # A full disk has no class of its own: each library that writes raises another. The rest keeps its traceback.
+    except Exception as error:  # each library that writes has a class of its own for a full disk; the rest is raised on
         told = error if isinstance(error, HeadraceError) else foreseen_fault(error)
         if told is None:
             raise

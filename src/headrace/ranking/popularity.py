@@ -62,7 +62,7 @@ class Popularity:
         if self._recent_hour is not None and hours[0] < self._recent_hour:
             self._recent_hour = None  # where the window begins may have changed
         elif self._recent_hour is not None:
-            inside = items[times // HOUR_US == self._recent_hour]
+            inside = items[hours[where] == self._recent_hour]
             np.add.at(self._recent, inside, sign)
             self._recent_logs[inside] = np.log(self._recent[inside] + 1)
 

@@ -23,7 +23,7 @@ from headrace.ranking.requests import Request
 PARTS = ("encoder", "counts", "popularity", "content", "repeat", "recent", "last")
 """The rows of a matrix of parts, and the fields of `core.formats.Blend`."""
 
-# A request keeps up to four rows of V floats while its chunk is computed: 128 MB at this many.
+# A request keeps up to five rows of V floats while its chunk is computed: 128 MB at this many.
 CHUNK_FLOATS = 8_000_000
 
 # With the last event weighed so much more, counts reach NDCG@10 0.111 (with recent popularity) between the cuts of

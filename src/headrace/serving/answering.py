@@ -54,6 +54,7 @@ class Answering:
         self._settings = settings
         self._sources = Sources(self.catalogue, behaviour, settings)
         self._rules = standard_rules(self.catalogue, settings)
+        self._rules_of_given = replace(self._rules, distinct_titles=None)
 
     @property
     def behaviour(self) -> Behaviour:
@@ -125,10 +126,11 @@ class Answering:
         self._follow_types()
         scorer = default_scorer(self.seen) if self.model is None else Scorer(self.model.info.blend)
         answers: dict[int, Answer] = {}
-        for rules, ranked in ((self._rules, False), (replace(self._rules, distinct_titles=None), True)):
-            places = [place for place, request in enumerate(requests) if (request.only is not None) == ranked]
-            found = recommend([requests[p] for p in places], sources=self._sources, rules=rules, scorer=scorer)
-            answers.update(zip(places, found, strict=True))
+        for rules, given in ((self._rules, False), (self._rules_of_given, True)):
+            places = [place for place, request in enumerate(requests) if (request.only is not None) == given]
+            if places:
+                found = recommend([requests[p] for p in places], sources=self._sources, rules=rules, scorer=scorer)
+                answers.update(zip(places, found, strict=True))
         return [answers[place] for place in range(len(requests))]
 
     def similar(self, item_id: str, k: int) -> list[Recommendation]:

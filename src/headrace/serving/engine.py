@@ -269,7 +269,7 @@ class Engine:
     def _take_in(self, commit: Commit) -> None:
         try:
             self._apply(commit)
-        except Exception:
+        except Exception:  # whatever it was, the counts lack a part of this commit; `_guard` reports it
             self._complete = False
             raise
         finally:

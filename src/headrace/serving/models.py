@@ -12,7 +12,7 @@ import polars as pl
 
 from headrace.content.item_reading import SAYING_FIELDS, item_features, item_text, items_of
 from headrace.content.text_onnx import OnnxTextEncoder
-from headrace.content.vectors import TextEncoder, VectorCache
+from headrace.content.vectors import Progress, VectorCache
 from headrace.core.errors import FormatError, ModelError, StoppedError
 from headrace.core.formats import METRICS_FILE, TEXT_FOLDER, VOCABULARY_FILE, ModelInfo
 from headrace.core.types import Item
@@ -24,8 +24,6 @@ from headrace.serving.schema import LISTED
 from headrace.serving.status import ModelStatus, Row
 from headrace.serving.store import StoredItem
 
-_TEXTS_AT_ONCE = 128
-"""Texts that are read between two looks whether to stop, about a second of a busy core."""
 _PROBES = 8
 """Histories that a model must answer with finite numbers before it is taken."""
 
@@ -55,54 +53,26 @@ class LoadedModel:
         """The version, as answers name it."""
         return self.network.info.version
 
-    def place(self, items: Sequence[Item]) -> tuple[Floats, Floats]:
-        """Return (inputs, outputs), (n, D) each, of items from what they say now, and their learned ids."""
+    def place(self, items: Sequence[Item], progress: Progress | None = None) -> tuple[Floats, Floats]:
+        """Return (inputs, outputs), (n, D) each, of items from what they say now, and their learned ids.
+
+        `progress` hears of the texts that are read; see `VectorCache.vectors`.
+        """
         features = item_features(items, self.info.features)
-        return self.network.place(self.encode(items), features, [item.item_id for item in items])
+        return self.network.place(self._encode(items, progress), features, [item.item_id for item in items])
 
     def place_unheard(self, n: int) -> None:
         """Append n items that nothing is known of to the vectors."""
         nothing = np.zeros((n, self.network.content_width), np.float32)
         self.vectors.append(*self.network.place(nothing))
 
-    def encode(self, items: Sequence[Item]) -> Floats:
+    def _encode(self, items: Sequence[Item], progress: Progress | None) -> Floats:
         """Return (n, C) content vectors, zeros without a text or an encoder; a text is read once."""
         width = self.network.content_width
         texts = [item_text(item) for item in items]
         if self.texts is None or not width or not any(texts):
             return np.zeros((len(items), width), np.float32)
-        return self.texts.vectors(texts)
-
-
-@dataclass(frozen=True)
-class StoppableEncoder:
-    """A text encoder that looks now and then whether the service is stopping."""
-
-    encoder: TextEncoder
-    stopped: Callable[[], bool]
-
-    @property
-    def width(self) -> int:
-        """Numbers of a vector."""
-        return self.encoder.width
-
-    @property
-    def max_tokens(self) -> int:
-        """Texts are cut after this many."""
-        return self.encoder.max_tokens
-
-    def encode(self, texts: Sequence[str]) -> Floats:
-        """Return what `encoder` does.
-
-        Raises:
-            StoppedError: the service is stopping.
-        """
-        vectors = np.zeros((len(texts), self.width), np.float32)
-        for start in range(0, len(texts), _TEXTS_AT_ONCE):
-            if self.stopped():
-                raise StoppedError("the service is stopping; ask the next one to take the model")
-            vectors[start : start + _TEXTS_AT_ONCE] = self.encoder.encode(texts[start : start + _TEXTS_AT_ONCE])
-        return vectors
+        return self.texts.vectors(texts, progress)
 
 
 def open_model(
@@ -132,16 +102,28 @@ def open_model(
     network = Network.load(folder)
     texts = None
     if (folder / TEXT_FOLDER).is_dir():
-        texts = VectorCache(cache, StoppableEncoder(OnnxTextEncoder(folder / TEXT_FOLDER), stopped))
+        texts = VectorCache(cache, OnnxTextEncoder(folder / TEXT_FOLDER))
     ratings = RatingModel.load(folder) if network.info.rating is not None else None
     model = LoadedModel(folder, network, network.adapt([]), ratings, texts, _metrics(folder))
     model.vectors = network.adapt([one.item.item_id for one in items], types=types)
     changed = _changed(items, _trained_items(folder), network.info.features)
     if changed:
         keys = np.array([one.key for one in changed], np.int32)
-        model.vectors.change(keys, *model.place([one.item for one in changed]))
+        model.vectors.change(keys, *model.place([one.item for one in changed], _until(stopped)))
     _check(model)
     return model
+
+
+def _until(stopped: Callable[[], bool]) -> Progress:
+    """Return what ends the reading of texts once the service is stopping; what was read is kept for the next."""
+
+    def look(done: int, total: int) -> None:
+        if stopped():
+            raise StoppedError(
+                f"the service is stopping, {done:,} of {total:,} texts were read; ask the next one to take the model"
+            )
+
+    return look
 
 
 class _Metrics(msgspec.Struct, frozen=True):

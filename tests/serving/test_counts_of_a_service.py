@@ -108,6 +108,7 @@ def test_a_restart_replays_what_came_after_the_snapshot(tmp_path: Path, clean: b
     service.engine.save().result()
     service.engine.finish_saving()
     kept = snapshot_path(service.store).read_bytes()
+    assert not snapshot_path(service.store).stat().st_mode & 0o077
     service.add_events([Event(user_id="ann", item_id="c", time=START)]).result()
     service.add_events([Event(user_id="bob", item_id="a", time=START + 2 * MINUTE)]).result()
     before = service.recommend(Question(user_id="bob", seen="include")).result()

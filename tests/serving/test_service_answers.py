@@ -74,6 +74,8 @@ def test_a_deleted_item_is_gone_until_it_is_put_again(service: Service) -> None:
     for verb in (service.item, service.delete_item, lambda item: service.patch_item(item, {"title": "x"})):
         with pytest.raises(NotFoundError, match="a"):
             verb("a")
+    with pytest.raises(NotFoundError, match="a"):
+        service.similar("a", 1).result()
     service.add_events([Event(user_id="bob", item_id="a")]).result()
     assert "a" not in listed(service, Question(user_id="cat"))
     service.put_items([Item(item_id="a", title="Tea again")])

@@ -73,6 +73,13 @@ def test_every_commit_is_synced_and_every_erased_byte_overwritten(service: Servi
     assert found == {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1}
 
 
+def test_only_the_user_who_serves_can_read_the_store(service: Service) -> None:
+    service.add_events([Event(user_id="ann", item_id="tea")]).result()
+    files = list(service.store.path.parent.glob(f"{service.store.path.name}*"))
+    assert {file.name.removeprefix(service.store.path.name) for file in files} >= {"", "-wal", ".lock"}
+    assert {file.stat().st_mode & 0o077 for file in files} == {0}
+
+
 def test_user_ids_stand_in_one_table_only(service: Service) -> None:
     service.add_events([Event(user_id="a-very-special-user", item_id="tea", context={"page": "home"})]).result()
     with closing(sqlite3.connect(service.store.path)) as connection:

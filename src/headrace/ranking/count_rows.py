@@ -141,8 +141,8 @@ class CountRows:
     @classmethod
     def from_state(cls, state: Arrays) -> CountRows:
         """Make the table again from `state()`."""
-        table = cls()
         offsets = np.array(state["offsets"], np.int64)
+        table = cls(_POOL_STEP + _slots_of(np.diff(offsets)))
         table.add_grouped(0, Groups(offsets, np.array(state["columns"], np.int32), np.array(state["counts"], np.int64)))
         return table
 
@@ -188,6 +188,12 @@ class CountRows:
             capacity=np.concatenate((self._pool.capacity, np.zeros(more, np.int64))),
             used=np.concatenate((self._pool.used, np.zeros(more, np.int64))),
         )
+
+
+def _slots_of(sizes: Longs) -> int:
+    """Return how many slots rows of these sizes take; see `_move`."""
+    least = -(-sizes[sizes > 0] * 10 // 7)
+    return int(np.maximum(_SMALLEST, np.exp2(np.ceil(np.log2(least)))).sum())
 
 
 # Scalars are int64 throughout the kernels: each other type would compile a kernel, and those that call it, once more.

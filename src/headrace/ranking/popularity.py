@@ -133,7 +133,9 @@ class Popularity:
         popularity = cls()
         popularity._hours = CountRows.from_state(state)
         popularity._rows = {hour: row for row, hour in enumerate(np.asarray(state["hours"]).tolist())}
-        rows, items, counts = popularity._hours.triples()
+        items, counts = np.asarray(state["columns"], np.int32), np.asarray(state["counts"], np.int64)
+        offsets = np.array(state["offsets"], np.int64)
+        rows = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
         popularity._grow(int(items.max(initial=0)) + 1)
         np.add.at(popularity._totals, items, counts)
         popularity._per_hour = np.bincount(rows, counts, max(64, len(popularity._rows))).astype(np.int64)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from pathlib import Path
 
 from headrace.content.item_reading import SAYING_FIELDS
@@ -59,7 +60,11 @@ class CatalogueDesk:
 
     def take(self, folder: Path) -> LoadedModel:
         """Load, check and warm a model, exchange it, and return it; see `open_model` for what is refused."""
-        return self._worker.submit(self._take, folder).result()
+        return self._worker.submit(lambda: self._exchange(_open_for(self._store, folder, self._stopping))).result()
+
+    def exchange(self, model: LoadedModel) -> LoadedModel:
+        """Exchange the model for one that was opened for this store as it stands, and return it."""
+        return self._worker.submit(self._exchange, model).result()
 
     def give_up(self) -> None:
         """Take no model any more: one whose texts are being read is refused within a second."""
@@ -89,13 +94,26 @@ class CatalogueDesk:
         except Exception:  # the items are stored and acknowledged; a worker's error would reach nobody else
             logging.getLogger(__name__).exception("items %r ... could not be placed in the model", ids[:3])
 
-    def _take(self, folder: Path) -> LoadedModel:
-        items = self._store.all_items()
-        # A folder of its own: a training beside the service writes the other cache at the same time.
-        cache = self._store.path.with_name(f"{self._store.path.name}.vectors")
-        model = open_model(folder, items, list(self._store.types), cache, self._stopping.is_set)
+    def _exchange(self, model: LoadedModel) -> LoadedModel:
         self._engine.take(model).result()
         self.model = model
         until, now = model.info.learned.until, self._clock()
         self._writer.execute(lambda connection: record_model(connection, model.version, until, now)).result()
         return model
+
+
+@contextmanager
+def opening(store: Store, folder: Path) -> Iterator[Future[LoadedModel]]:
+    """Open a model for a store beside what the block does; given up when the block is left."""
+    stopping = threading.Event()
+    with ThreadPoolExecutor(1, thread_name_prefix="headrace-opening") as beside:
+        try:
+            yield beside.submit(_open_for, store, folder, stopping)
+        finally:
+            stopping.set()
+
+
+def _open_for(store: Store, folder: Path, stopping: threading.Event) -> LoadedModel:
+    # A folder of its own: a training beside the service writes the other cache at the same time.
+    cache = store.path.with_name(f"{store.path.name}.vectors")
+    return open_model(folder, store.listing(), list(store.types), cache, stopping.is_set)

@@ -22,7 +22,6 @@ from headrace.ranking.ratings import RatingModel
 from headrace.serving.questions import NO_MODEL
 from headrace.serving.schema import LISTED
 from headrace.serving.status import ModelStatus, Row
-from headrace.serving.store import StoredItem
 
 _PROBES = 8
 """Histories that a model must answer with finite numbers before it is taken."""
@@ -77,7 +76,7 @@ class LoadedModel:
 
 def open_model(
     folder: Path,
-    items: Sequence[StoredItem],
+    items: pl.DataFrame,
     types: Sequence[str],
     cache: Path,
     stopped: Callable[[], bool] = lambda: False,
@@ -89,7 +88,7 @@ def open_model(
 
     Args:
         folder: what `headrace train` wrote.
-        items: every item of the store by key, 1..V, deleted ones too.
+        items: every item of the store, see `Store.listing`.
         types: the store's event types.
         cache: the folder that keeps the vectors of texts from one start to the next.
         stopped: whether to give up reading texts, which may take minutes.
@@ -105,11 +104,10 @@ def open_model(
         texts = VectorCache(cache, OnnxTextEncoder(folder / TEXT_FOLDER))
     ratings = RatingModel.load(folder) if network.info.rating is not None else None
     model = LoadedModel(folder, network, network.adapt([]), ratings, texts, _metrics(folder))
-    model.vectors = network.adapt([one.item.item_id for one in items], types=types)
-    changed = _changed(items, _trained_items(folder), network.info.features)
+    model.vectors = network.adapt(items["item_id"].to_list(), types=types)
+    keys, changed = _changed(items, pl.read_parquet(folder / VOCABULARY_FILE), network.info.features)
     if changed:
-        keys = np.array([one.key for one in changed], np.int32)
-        model.vectors.change(keys, *model.place([one.item for one in changed], _until(stopped)))
+        model.vectors.change(keys, *model.place(changed, _until(stopped)))
     _check(model)
     return model
 
@@ -157,27 +155,32 @@ def model_status(model: LoadedModel | None) -> ModelStatus:
     )
 
 
-def _trained_items(folder: Path) -> dict[str, Item]:
-    """Return the items that a model was trained with, as they were then."""
-    return {item.item_id: item for item in items_of(pl.read_parquet(folder / VOCABULARY_FILE))}
-
-
 def _changed(
-    items: Sequence[StoredItem], trained: Mapping[str, Item], statistics: Mapping[str, tuple[float, float]]
-) -> list[StoredItem]:
-    """Return the items of the catalogue that say something else than in the training; what is new says so too.
+    items: pl.DataFrame, trained: pl.DataFrame, statistics: Mapping[str, tuple[float, float]]
+) -> tuple[Ints, list[Item]]:
+    """Return the items of the catalogue that say something else than in the training, and their keys before them.
 
-    An item that the store knows from events only, or that was deleted, says nothing; what the model knows stays.
+    What is new says so too. An item that the store knows from events only, or that was deleted, says nothing; what the
+    model knows stays.
     """
-
-    def differs(item: Item) -> bool:
-        before = trained.get(item.item_id, Item(item_id=item.item_id))
-        if all(getattr(item, name) == getattr(before, name) for name in SAYING_FIELDS):
-            return False
-        both = [item, before]
-        return item_text(item) != item_text(before) or not np.array_equal(*item_features(both, statistics))
-
-    return [one for one in items if one.state == LISTED and differs(one.item)]
+    fields = [name for name in SAYING_FIELDS if name in trained.columns]
+    listed = items.with_row_index("key", offset=1).filter(pl.col("state") == LISTED)
+    then = listed.join(
+        trained.select("item_id", *fields), on="item_id", how="left", suffix=" then", maintain_order="left"
+    )
+    written_anew = [
+        pl.col(name).ne_missing(pl.col(f"{name} then")) if name in fields else pl.col(name).is_not_null()
+        for name in SAYING_FIELDS
+    ]
+    then = then.filter(pl.any_horizontal(written_anew))
+    now = items_of(then)
+    before = items_of(then.select("item_id", *(pl.col(f"{name} then").alias(name) for name in fields)))
+    differs = [
+        item_text(one) != item_text(other) or not np.array_equal(*item_features([one, other], statistics))
+        for one, other in zip(now, before, strict=True)
+    ]
+    keys = then["key"].to_numpy().astype(np.int32)[differs]
+    return keys, [item for item, changed in zip(now, differs, strict=True) if changed]
 
 
 def _check(model: LoadedModel) -> None:

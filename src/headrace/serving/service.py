@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,13 +21,13 @@ from headrace.core.settings import Settings
 from headrace.core.types import Event, Item, Recommendation, Scale
 from headrace.data.row_rules import Fault, check_events, check_id, check_item
 from headrace.serving.batch import Written, chunks, merge_item
-from headrace.serving.catalogue_desk import CatalogueDesk
+from headrace.serving.catalogue_desk import CatalogueDesk, opening
 from headrace.serving.engine import Engine
 from headrace.serving.erasing import Eraser
 from headrace.serving.faults import RowFaultsError
 from headrace.serving.housekeeping import Housekeeping
 from headrace.serving.importing import import_catalogue, import_dataset
-from headrace.serving.models import model_status
+from headrace.serving.models import LoadedModel, model_status
 from headrace.serving.moments import wall_clock
 from headrace.serving.questions import Given, Question
 from headrace.serving.replies import Erasure, Rating
@@ -94,25 +95,18 @@ class Service:
             SettingsError, FormatError, StoreError: see `Store.open`.
             FormatError, ModelError: the dataset or the model cannot be taken.
         """
-        store = Store.open(settings.serving.store)
+        store, service = Store.open(settings.serving.store), None
         try:
             if history is not None:
                 import_dataset(store, history, now=clock())
             if model is not None:
                 import_catalogue(store, model, now=clock())
-            service = cls(store, settings=settings, clock=clock)
+            # A model is read while the events are counted: each takes seconds, on a core of its own.
+            with opening(store, model) if model is not None else nullcontext() as opened:
+                service = cls(store, settings=settings, clock=clock)
+                service._begin(opened)
         except BaseException:
-            store.close()
-            raise
-        service._start()
-        try:
-            if model is not None:
-                service.take(model)
-            service.engine.warm().result()
-            if service.engine.unsaved:
-                service.engine.save().result()
-        except BaseException:
-            service.close()
+            (service or store).close()
             raise
         return service
 
@@ -218,7 +212,7 @@ class Service:
             NotFoundError (from the future): no such item.
         """
         self._check_k(k)
-        return self.engine.read(lambda: self.engine.answering.similar(item_id, k))
+        return self.engine.read(lambda: self.engine.answering.similar(self.item(item_id).item_id, k))
 
     def put_items(self, items: Sequence[Item]) -> int:
         """Put items into the catalogue, all or none, each replacing what was there; returns how many.
@@ -372,10 +366,15 @@ class Service:
         rows = zip(item_ids, *(numbers.tolist() for numbers in found), strict=True)
         return [Rating(item_id, rating, low, high) for item_id, rating, low, high in rows]
 
-    def _start(self) -> None:
+    def _begin(self, opened: Future[LoadedModel] | None) -> None:
         self.engine.start()
         self.writer.start()
         self._keeper.start()
+        if opened is not None:
+            self.desk.exchange(opened.result())
+        self.engine.warm().result()
+        if self.engine.unsaved:
+            self.engine.save().result()
 
     def _check_k(self, k: int, *, ranked: int = 0) -> None:
         """Refuse lists that are too long; all that came along to be ranked may come back."""

@@ -40,6 +40,7 @@ def write_snapshot(path: Path, arrays: Mapping[str, NDArray[np.generic]], labels
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary, dict(labels))
         handle = os.open(temporary, os.O_RDONLY)
         try:
+            os.fchmod(handle, 0o600)
             os.fsync(handle)
         finally:
             os.close(handle)

@@ -104,6 +104,9 @@ class Store:
                 f"the store {path} must be writable: {error.strerror}; name another with --store"
             ) from None
         try:
+            os.close(
+                os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            )  # what people did is not for all to read
             schema.check_format(path)
             engine = create_engine(URL.create("sqlite", database=str(path)), connect_args={"timeout": 30})
             event.listen(engine, "connect", _prepare_connection)
@@ -229,19 +232,19 @@ class Store:
             row = connection.execute(select(items).where(items.c.item_id == item_id)).first()
         return None if row is None or row.state == DELETED else read_item(row)
 
-    def all_items(self) -> list[StoredItem]:
-        """Return every item by key, deleted ones too."""
-        with self.engine.connect() as connection:
-            return [read_item(row) for row in connection.execute(select(items).order_by(items.c.key))]
-
     def listing(self) -> pl.DataFrame:
-        """Return what a catalogue needs of every item, by key: `item_id, title, categories, available`."""
-        schema_ = {"item_id": pl.String, "title": pl.String, "categories": pl.String, "available": pl.Boolean}
-        sql = "SELECT item_id, title, categories, available FROM items ORDER BY key"
+        """Return what every item says, by key 1..V, deleted ones too, as a frame of `items.parquet`'s columns.
+
+        `item_id, title, text, categories, price, available, attributes`, and `state`.
+        """
+        text = ("item_id", "title", "text", "categories", "attributes")
+        schema_ = dict.fromkeys(text, pl.String) | {"price": pl.Float64, "available": pl.Int8, "state": pl.Int8}
+        sql = f"SELECT {', '.join(schema_)} FROM items ORDER BY key"
         with self.engine.connect() as connection:
-            rows = [(i, t, c, bool(a)) for i, t, c, a in connection.exec_driver_sql(sql)]
-        frame = pl.DataFrame(rows, schema=schema_, orient="row")
-        return frame.with_columns(pl.col("categories").str.json_decode(pl.List(pl.String)))
+            rows = [tuple(row) for row in connection.exec_driver_sql(sql)]
+        return pl.DataFrame(rows, schema=schema_, orient="row").with_columns(
+            pl.col("categories").str.json_decode(pl.List(pl.String)), pl.col("available").cast(pl.Boolean)
+        )
 
     def newest_time(self, after: int = 0) -> int | None:
         """Return the time of the newest event of sequence above `after`, None if there is none."""

@@ -128,8 +128,7 @@ def test_items_map_by_the_text_of_their_ids(twin_model: tuple[Dataset, Path]) ->
 def test_a_new_item_is_appended_and_can_be_scored_and_read(twin_model: tuple[Dataset, Path]) -> None:
     network = Network.load(twin_model[1])
     vectors = network.adapt(["item0"])
-    inputs, outputs = network.place(np.zeros((3, network.content_width), np.float32))
-    vectors.append(inputs, outputs)
+    vectors.append(network.place(np.zeros((3, network.content_width), np.float32)))
     assert len(vectors) == 5
     assert vectors.known.tolist() == [False, True, False, False, False]
     assert not vectors.placed[2:].any()

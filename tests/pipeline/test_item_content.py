@@ -131,7 +131,7 @@ def served(service: Service, ids: Sequence[str]) -> tuple[Floats, Floats]:
     return vectors.inputs[keys], vectors.outputs[keys]
 
 
-def assert_near(found: tuple[Floats, Floats], expected: tuple[Floats, Floats]) -> None:
+def assert_near(found: Sequence[Floats], expected: Sequence[Floats]) -> None:
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, atol=TOLERANCE)
 
@@ -173,11 +173,11 @@ def test_the_model_has_learned_texts_and_numbers(shop: Shop) -> None:
     network = Network.load(shop.model)
     assert list(network.info.features) == ["price", "size"]
     zeros = np.zeros((1, 16), np.float32)
-    alone, _ = network.place(zeros, np.zeros((1, 2), np.float32))
+    alone, _, _ = network.place(zeros, np.zeros((1, 2), np.float32))
     for number in range(2):
-        moved, _ = network.place(zeros, np.eye(2, dtype=np.float32)[number : number + 1])
+        moved, _, _ = network.place(zeros, np.eye(2, dtype=np.float32)[number : number + 1])
         assert np.abs(moved - alone).max() > 20 * TOLERANCE
-    worded, _ = network.place(zeros + 0.25)
+    worded, _, _ = network.place(zeros + 0.25)
     assert np.abs(worded - alone).max() > 20 * TOLERANCE
 
 
@@ -282,7 +282,7 @@ def test_every_item_of_a_model_is_placed_where_training_left_it(shop: Shop) -> N
     features = normalise(items, network.info.features)
     own = network.own_vectors
     assert own.known[1:].sum() == RING
-    assert_near(network.place(content, features, network.item_ids), (own.inputs[1:], own.outputs[1:]))
+    assert_near(network.place(content, features, network.item_ids), (own.inputs[1:], own.outputs[1:], own.contents[1:]))
 
 
 def test_an_absurd_number_harms_no_one(shop: Shop, settings: Settings) -> None:
@@ -319,7 +319,9 @@ def test_a_model_begun_from_another_places_new_items_as_it_was_trained(shop: Sho
         network = Network.load(tmp_path / "model", stage)
         own = network.own_vectors
         features = normalise(items, network.info.features)
-        assert_near(network.place(content, features, network.item_ids), (own.inputs[1:], own.outputs[1:]))
+        assert_near(
+            network.place(content, features, network.item_ids), (own.inputs[1:], own.outputs[1:], own.contents[1:])
+        )
 
 
 def test_one_item_has_the_features_of_the_whole_table(shop: Shop) -> None:

@@ -14,7 +14,7 @@ from headrace.core.formats import Blend, Learned, ModelInfo, Shape
 from headrace.core.types import Scale
 from headrace.data.log import Floats, History
 from headrace.ranking.learned_ids import LearnedIds
-from headrace.ranking.network import Network
+from headrace.ranking.network import Network, Placed
 
 D = 4
 
@@ -60,8 +60,11 @@ def network_of(
         "place.offset": np.full(2 * D, 7.0, np.float32),
         "place.missing": np.full(2 * D, 0.5, np.float32),
         "place.features": np.ones((1, 2 * D), np.float32),
+        "place.mean": np.full(content, 0.25, np.float32),
+        "place.components": np.eye(content, dtype=np.float32),
     }
     tables = {"inputs": inputs, "outputs": inputs * 2, "known": np.array([0, 1, 0, 1], np.float32), **placing}
+    tables["contents"] = np.zeros((4, content), np.float32)
     encode, query = Echo(), Echo()
     return Network(info, ["a", "b", "c"], tables, encode, query, learned), encode, query
 
@@ -125,11 +128,14 @@ def test_padding_is_marked_as_empty_slots() -> None:
 
 def test_an_item_never_trained_stands_where_its_text_and_features_put_it() -> None:
     network, _, _ = network_of(content=2)
-    inputs, outputs = network.place(np.array([[1.0, 0.0], [0.0, 0.0]], np.float32))
+    inputs, outputs, contents = network.place(np.array([[1.0, 0.0], [0.0, 0.0]], np.float32))
     assert inputs[0].tolist() == [7.0, 8.0, 9.0, 10.0]
     assert outputs[0].tolist() == [11.0, 12.0, 13.0, 14.0]
     assert inputs[1].tolist() == [0.5] * D
-    _, moved = network.place(np.zeros((1, 2), np.float32), np.array([[3.0]], np.float32))
+    # (0.75, -0.25) at unit length, and nothing.
+    assert contents[0].tolist() == pytest.approx([3 / 10**0.5, -1 / 10**0.5])
+    assert not contents[1].any()
+    _, moved, _ = network.place(np.zeros((1, 2), np.float32), np.array([[3.0]], np.float32))
     assert moved[0].tolist() == [3.5] * D
 
 
@@ -137,7 +143,7 @@ def test_an_item_that_the_model_has_learned_from_keeps_what_its_id_adds(tmp_path
     ids = np.outer([0, 3, 5, 9], np.ones(D)).astype(np.float32)
     save_file({"ids": ids, "model.items.no_id": np.full(D, 2, np.float32)}, tmp_path / "weights.safetensors")
     network, _, _ = network_of(content=2, learned=LearnedIds(tmp_path / "weights.safetensors"))
-    inputs, outputs = network.place(np.zeros((4, 2), np.float32), ids=["c", "b", "new", "a"])
+    inputs, outputs, _ = network.place(np.zeros((4, 2), np.float32), ids=["c", "b", "new", "a"])
     # The model has events of a and c alone; without a text an item lies at 0.5, "no id" included.
     assert inputs[:, 0].tolist() == [7.5, 0.5, 0.5, 1.5]
     assert np.array_equal(inputs, outputs)
@@ -161,9 +167,11 @@ def test_vectors_grow_without_moving_what_stands() -> None:
     network, _, _ = network_of()
     vectors = network.adapt(["a"])
     for number in range(40):
-        vectors.append(np.full((1, D), number, np.float32), np.full((1, D), -number, np.float32))
+        rows = (np.full((1, D), number, np.float32), np.full((1, D), -number, np.float32))
+        vectors.append(Placed(*rows, np.zeros((1, 0), np.float32)))
     assert len(vectors) == len(vectors.inputs) == len(vectors.rows) == 42
     assert vectors.inputs[:, 0].tolist() == [0.5, 1.0, *range(40)]
-    vectors.change(np.array([3], np.int32), np.full((1, D), 9, np.float32), np.ones((1, D), np.float32))
+    rows = (np.full((1, D), 9, np.float32), np.ones((1, D), np.float32))
+    vectors.change(np.array([3], np.int32), Placed(*rows, np.zeros((1, 0), np.float32)))
     assert vectors.outputs[3].tolist() == [1.0] * D
     assert vectors.inputs[3].tolist() == [1.0] * D

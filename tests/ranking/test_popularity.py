@@ -143,6 +143,15 @@ def test_recent_leaves_no_trace_of_what_was_taken_away(
             assert_array_equal(changed.recent_log_scores(moment, 5), expected.recent_log_scores(moment, 5))
 
 
+def test_rarities_follow_what_is_counted_and_taken_away() -> None:
+    popularity = Popularity()
+    popularity.add(np.array([1, 1, 1, 2], np.int32), np.arange(4, dtype=np.int64))
+    assert popularity.rarities(3).tolist() == pytest.approx([1, 0.5, 0.5**0.5, 1])
+    popularity.add(np.array([1, 1], np.int32), np.arange(2, dtype=np.int64), sign=-1)
+    assert popularity.rarities(9).tolist() == pytest.approx([1, 0.5**0.5, 0.5**0.5, *[1] * 7])
+    assert Popularity.from_state(popularity.state()).rarities(2).tolist() == popularity.rarities(2).tolist()
+
+
 def test_items_may_come_later_than_the_first_question() -> None:
     popularity = Popularity()
     popularity.log_scores(None, 2)

@@ -13,7 +13,7 @@ from headrace.core.formats import RatingFit
 from headrace.core.types import Scale
 from headrace.data.damped_means import ItemSums
 from headrace.data.log import Floats, History
-from headrace.ranking.item_vectors import ItemVectors
+from headrace.ranking.item_vectors import ItemVectors, Placed
 from headrace.ranking.ratings import RatingModel
 
 
@@ -33,8 +33,7 @@ def model_of(weight: float) -> tuple[RatingModel, Constant, ItemVectors]:
     fit = RatingFit(mean=0.5, item_damping=1.0, user_damping=2.0, weight=weight, low=-0.1, high=0.3)
     graph = Constant()
     vectors = ItemVectors(
-        np.zeros((4, 2), np.float32),
-        np.zeros((4, 2), np.float32),
+        Placed(np.zeros((4, 2), np.float32), np.zeros((4, 2), np.float32), np.zeros((4, 0), np.float32)),
         np.array([0, 1, 2, 0], np.int32),
         np.array([0, 1], np.int32),
     )

@@ -8,11 +8,11 @@ import numpy as np
 from ranking_cases import history, log_of, sources_of
 
 from headrace.core.settings import RankingSettings
-from headrace.ranking.item_vectors import ItemVectors
+from headrace.ranking.item_vectors import ItemVectors, Placed
 from headrace.ranking.network import Network
 from headrace.ranking.rules import standard_rules
 from headrace.ranking.similarity import similar_items
-from headrace.ranking.sources import Encoder, Sources
+from headrace.ranking.sources import Encoder
 
 BASKETS = log_of({user: history([1, 2, 4], [0, 0, 9**12]) for user in range(1, 5)} | {9: history([3, 5])}, 6)
 
@@ -26,8 +26,10 @@ def test_items_met_together_are_similar_and_the_item_itself_is_not_listed() -> N
 
 def test_content_finds_an_item_that_nobody_met() -> None:
     bare = sources_of(log_of({1: history([1])}, 4))
-    content = np.array([[0, 0], [1, 0], [0, 1], [0.8, 0.6], [0, 0]], np.float32)
-    sources = Sources(bare.catalogue, bare.behaviour, bare.settings, content=content)
+    contents = np.array([[0, 0], [1, 0], [0, 1], [0.8, 0.6], [0, 0]], np.float32)
+    nothing = np.zeros((5, 2), np.float32)
+    vectors = ItemVectors(Placed(nothing, nothing, contents), np.zeros(5, np.int32), np.zeros(1, np.int32))
+    sources = replace(bare, encoder=Encoder(Silent(), vectors))
     found = similar_items(1, 2, sources=sources)
     assert found.items.tolist() == [3, 2]
     assert found.reasons == ["similar", "similar"]
@@ -58,7 +60,11 @@ def test_items_that_the_network_knows_nothing_of_are_not_alike() -> None:
     # Rows 2 and 5 have the vectors of an item without id and content; row 4 lies nearer to them than to row 3.
     outputs = np.array([[0, 0], [0, 1], [1, 0], [1, 2], [1, 1], [1, 0]], np.float32)
     inputs = np.array([[9, 9], [0, 1], [9, 9], [1, 2], [1, 1], [9, 9]], np.float32)
-    vectors = ItemVectors(inputs, outputs, np.array([0, 1, 0, 0, 0, 0], np.int32), np.zeros(1, np.int32))
+    vectors = ItemVectors(
+        Placed(inputs, outputs, np.zeros((6, 0), np.float32)),
+        np.array([0, 1, 0, 0, 0, 0], np.int32),
+        np.zeros(1, np.int32),
+    )
     sources = replace(bare, encoder=Encoder(Silent(), vectors))
     assert set(similar_items(2, 4, sources=sources).reasons) == {"popular"}
     found = similar_items(4, 4, sources=sources)

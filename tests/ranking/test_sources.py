@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from ranking_cases import history, log_of, ring, sources_of
 
 from headrace.core.settings import RankingSettings
 from headrace.data.log import Floats, History
-from headrace.ranking.network import ItemVectors, Network
+from headrace.ranking.network import ItemVectors, Network, Placed
 from headrace.ranking.requests import Request
 from headrace.ranking.sources import PARTS, Encoder, Sources, chunk_size, gather, repeat_habit
 
@@ -27,9 +28,10 @@ class LastItem(Network):
         return np.stack([vectors.inputs[each.items[-1] if len(each) else 0] for each in histories])
 
 
-def encoder(outputs: Floats) -> Encoder:
+def encoder(outputs: Floats, contents: Floats | None = None) -> Encoder:
     n = len(outputs)
-    return Encoder(LastItem(), ItemVectors(outputs, outputs, np.ones(n, np.bool_), np.arange(n, dtype=np.int32)))
+    placed = Placed(outputs, outputs, np.zeros((n, 0), np.float32) if contents is None else contents)
+    return Encoder(LastItem(), ItemVectors(placed, np.ones(n, np.int32), np.arange(n, dtype=np.int32)))
 
 
 def part(name: str) -> int:
@@ -80,14 +82,17 @@ def test_parts_are_standardised_over_the_candidates_and_constant_ones_vanish() -
     assert not parts[part("content")].any()
 
 
-def test_content_brings_what_resembles_the_last_events_where_no_encoder_does() -> None:
-    bare = sources_of(log_of({1: history([1])}, 5), RankingSettings(candidates=1))
-    content = np.array([[0, 0], [1, 0], [0, 1], [0.6, 0.8], [1, 0]], np.float32)
-    sources = Sources(bare.catalogue, bare.behaviour, bare.settings, content=content)
-    (found,) = gather([Request(history([4]))], sources)
-    assert found.candidates.tolist() == [1]
-    parts = found.parts(np.array([1, 2, 3, 4, 5], np.int32))[part("content")]
-    assert parts.tolist() == pytest.approx([1, 0, 0.6, 1, -np.inf])
+def test_content_is_near_what_is_near_any_of_the_last_events() -> None:
+    bare = sources_of(log_of({1: history([1])}, 6))
+    contents = np.array([[0, 0], [1, 0], [0, 1], [0.6, 0.8], [0, 0], [-1, 0]], np.float32)
+    sources = replace(bare, encoder=encoder(np.zeros((6, 2), np.float32), contents))
+    (found,) = gather([Request(history([2, 6, 4, 1]))], sources)
+    # Items 1 and 2 are liked, 4 says nothing, 6 is newer than the vectors.
+    parts = found.parts(np.arange(1, 7, dtype=np.int32))[part("content")]
+    expected = [np.log((np.exp(10 * one) + np.exp(10 * other)) / 2) for one, other in ((1, 0), (0, 1), (0.6, 0.8))]
+    assert parts.tolist() == pytest.approx([*expected, -np.inf, np.log((np.exp(-10) + 1) / 2), -np.inf], rel=1e-5)
+    (unknown,) = gather([Request(history([4]))], sources)
+    assert not np.isfinite(unknown.parts(np.array([1], np.int32))[part("content")]).any()
 
 
 def test_a_habit_grows_with_repeats_and_fades_with_later_events() -> None:

@@ -197,3 +197,21 @@ def test_outside_of_what_differs_two_histories_are_the_same(one: list[Event], ot
     assert_array_equal(before.times[old_end:], after.times[new_end:])
     assert 0 <= start <= min(old_end, new_end)
     assert (start == old_end == new_end) == (sorted(one) == sorted(other))
+
+
+def test_an_association_is_a_count_in_proportion_to_how_rare_the_items_are() -> None:
+    counts = TransitionCounts(window=3)
+    counts.add_log(log_of({1: history([1, 2, 3]), 2: history([1, 3])}, 4))
+    rarity = np.array([1, 0.5, 0.25, 0.1, 1], np.float32)
+    sums = np.zeros(5, np.float32)
+    counts.associate_into(sums, history([2, 1, 9]), decay=0.5, scale=10.0, rarity=rarity)
+    # c(1, 2) = 1, c(1, 3) = 1/2 + 1, c(2, 3) = 1; one event came after the 1, two after the 2; 9 is an unknown item.
+    of_one, of_two = 0.5, 0.25
+    expected = [
+        0,
+        0,
+        of_one * np.log(1 + 10 * 0.5 * 0.25),
+        of_one * np.log(1 + 10 * 1.5 * 0.5 * 0.1) + of_two * np.log(1 + 10 * 0.25 * 0.1),
+        0,
+    ]
+    assert sums.tolist() == pytest.approx(expected, rel=1e-4)

@@ -15,7 +15,7 @@ from headrace.core.formats import Blend, Learned, ModelInfo, Shape
 from headrace.core.settings import Settings
 from headrace.core.types import Event, Item
 from headrace.data.log import Floats, History
-from headrace.ranking.item_vectors import ItemVectors
+from headrace.ranking.item_vectors import ItemVectors, Placed
 from headrace.serving.questions import PastEvent, Question
 from headrace.serving.service import Service
 
@@ -76,14 +76,14 @@ class Toy:
                 inputs[place] = np.eye(4, dtype=np.float32)[row % 4]
         if self._bad:
             outputs[1:] = np.nan
-        return ItemVectors(inputs, outputs, rows, np.zeros(1, np.int32))
+        return ItemVectors(Placed(inputs, outputs, np.zeros((len(rows), 0), np.float32)), rows, np.zeros(1, np.int32))
 
-    def place(self, content: Floats, features: Floats | None = None, ids: Sequence[str] = ()) -> tuple[Floats, Floats]:
+    def place(self, content: Floats, features: Floats | None = None, ids: Sequence[str] = ()) -> Placed:
         learned = np.zeros_like(content)
         for place, item_id in enumerate(ids):
             if item_id in TRAINED:
                 learned[place, TRAINED.index(item_id)] = 0.1
-        return np.roll(content, 1, axis=1), content + learned
+        return Placed(np.roll(content, 1, axis=1), content + learned, np.zeros((len(content), 0), np.float32))
 
     def users(self, histories: Sequence[History], times: Sequence[int | None], vectors: ItemVectors) -> Floats:
         lasts = [int(history.items[-1]) if len(history) else 0 for history in histories]

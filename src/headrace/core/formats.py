@@ -38,6 +38,9 @@ VOCABULARY_FILE = "items.parquet"
 COUNTS_FILE = "counts.safetensors"
 METRICS_FILE = "metrics.json"
 CARD_FILE = "README.md"
+TUNING_FILE = "tuning.json"
+RECIPE_FILE = "recipe.toml"
+PLOT_FILE = "tuning.png"
 TEXT_FOLDER = "text"
 FITTED_FOLDER = "fitted"
 
@@ -142,7 +145,8 @@ class Blend(msgspec.Struct, frozen=True, kw_only=True):
     """Weights of the parts of a score, each standardised over a request's candidates.
 
     `popularity` mixes all windows up to all time, `recent` is of a week. `counts` reads the transitions from a long
-    history, `last` those from its last few events. `first` is for users without a history.
+    history, `last` those from its last few events, `association` sets them in proportion to how often items are met.
+    `first` is for users without a history.
     """
 
     encoder: float
@@ -152,6 +156,7 @@ class Blend(msgspec.Struct, frozen=True, kw_only=True):
     repeat: float = 0.0
     recent: float = 0.0
     last: float = 0.0
+    association: float = 0.0
     first: FirstBlend = FirstBlend()
 
 

@@ -1,6 +1,6 @@
 """Item vectors: what people do with an item (its id) plus what it says (its content).
 
-Shapes: V items (row 0 is padding), n items of a step, C content width, P reduced content width, D width.
+Shapes: V items (row 0 is padding), n items of a step, C content width, P reduced content width, D width, L `LIKENESS`.
 """
 
 from __future__ import annotations
@@ -8,9 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 MAX_REDUCED = 128
+LIKENESS = 64
+"""Principal components in which items are compared by what they say."""
 
 
 class ContentReduction(nn.Module):
@@ -45,6 +48,10 @@ class ContentReduction(nn.Module):
     def forward(self, content_nC: Tensor) -> Tensor:
         """Return (n, P), about unit variance in each direction."""
         return (content_nC - self.mean) @ self.components
+
+    def axes(self) -> Tensor:
+        """Return (C, at most 64) the first principal components, of unit length: what `forward` gives, not whitened."""
+        return F.normalize(self.components, dim=0)[:, :LIKENESS]
 
 
 class Items(nn.Module):
@@ -86,6 +93,7 @@ class Items(nn.Module):
 
         `matrix` (C, 2 D), `offset` (2 D), `missing` (2 D), `features` (F, 2 D): input, output = text @ matrix + offset,
         or `missing` without a text; plus features @ `features`. The no-id vector is in `offset` and in `missing`.
+        (text - `mean`) @ `components`, (C, L), at unit length is what `contents` gives.
         """
         no_id = self.no_id.repeat(2)
         width = len(no_id)
@@ -93,9 +101,20 @@ class Items(nn.Module):
         if self.features:
             placed["features"] = self.project_features.weight.T
         if not self.content:
-            return {**placed, "matrix": torch.zeros(0, width), "offset": placed["missing"].clone()}
-        matrix = self.reduction.components @ self.project.weight.T
-        return {**placed, "matrix": matrix, "offset": no_id - self.reduction.mean @ matrix}
+            unread = {"matrix": torch.zeros(0, width), "mean": torch.zeros(0), "components": torch.zeros(0, 0)}
+            return {**placed, **unread, "offset": placed["missing"].clone()}
+        mean, matrix = self.reduction.mean, self.reduction.components @ self.project.weight.T
+        placed |= {"mean": mean, "components": self.reduction.axes()}
+        return {**placed, "matrix": matrix, "offset": no_id - mean @ matrix}
+
+    @torch.no_grad()
+    def contents(self, says: ItemContent) -> Tensor:
+        """Return (n, L) the principal components of texts at unit length, to compare items by; zeros without a text."""
+        if not self.content:
+            return torch.zeros(len(says.has_text_n), 0)
+        lengths = self.reduction.components.norm(dim=0).clamp(min=1e-12)
+        parts = (says.text_nP / lengths)[:, :LIKENESS]
+        return F.normalize(parts, dim=1) * says.has_text_n.unsqueeze(1)
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from headrace.data.damped_means import ItemSums
 from headrace.data.log import Bools, Floats
 from headrace.model.rating_head import RatingHead
 from headrace.ranking.behaviour import Behaviour
+from headrace.ranking.item_vectors import Placed
 from headrace.training.export import export_network, export_rating_head
 from headrace.training.learner import Learner
 from headrace.training.loop import CurvePoint
@@ -63,7 +64,9 @@ def vector_tables(learner: Learner, known: Bools, sums: ItemSums | None) -> dict
     """Return the arrays of `vectors.safetensors`; what `ranking.network.Network` reads."""
     inputs, outputs = learner.vectors(torch.from_numpy(known))
     placed = learner.model.items.place_matrices()
-    tables = {"inputs": inputs.numpy(), "outputs": outputs.numpy(), "known": known.astype(np.float32)}
+    contents = learner.model.items.contents(learner.content)
+    tables = {name: t.numpy() for name, t in zip(Placed._fields, (inputs, outputs, contents), strict=True)}
+    tables["known"] = known.astype(np.float32)
     tables |= {f"place.{name}": tensor.detach().numpy() for name, tensor in placed.items()}
     if sums is not None:
         tables |= {"rating.sums": sums.sums, "rating.counts": sums.counts}

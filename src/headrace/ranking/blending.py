@@ -1,7 +1,7 @@
 """Fit the weights of the blend to what people did next, between the cuts.
 
 The caller goes through the questions in time order: it collects a question with the counts as they stand before its
-target, then counts the target. What is kept is small, so that the search looks at thousands of questions many times.
+target, then counts the target. What is kept is small, so that thousands of questions are looked at many times.
 Shapes: S samples, P parts (`sources.PARTS`), n candidates of a sample.
 """
 
@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headrace.core.formats import Blend, FirstBlend
 from headrace.core.types import Seen
@@ -28,11 +29,13 @@ CUTOFF = 10
 LEAST_SAMPLES = 20
 """With fewer questions a search would fit chance."""
 
-_FACTORS = (0.0, 0.5, 0.8, 1.25, 2.0)
-_FRESH = (0.1, 0.3, 1.0)
-_ROUNDS = 40
-# Smaller gains are chance at a few thousand questions, and cost rounds.
 _LEAST_GAIN = 1e-5
+"""A smaller gain in NDCG is chance."""
+_NEWTON_STEPS = 30
+_SMALL_STEP = 1e-4
+_RIDGE = 1e-4
+"""Of the likelihood, per target: parts that say the same share their weight."""
+Floats64: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -84,10 +87,12 @@ def learned_seen(samples: Sequence[Sample]) -> Seen:
 
 
 def fit_blend(samples: Sequence[Sample]) -> Blend:
-    """Return the weights with the best NDCG@10 that a pattern search finds (Hooke and Jeeves 1961, one part at a time).
+    """Return the most likely weights, none below 0, where candidates have the chances of a softmax of their scores.
 
-    Users without a history have weights of their own, fitted on their samples alone. Deterministic. On the samples
-    given it is never worse than a part alone, since it starts from the best of them.
+    That is conditional logit (McFadden 1974): convex, so that there is one answer, and its scores are log chances but
+    for a constant. Searching weights by NDCG itself gave less on questions that it had not seen. Where a part alone has
+    a better NDCG@10 on the samples it is returned. Users without a history have weights of their own, fitted on their
+    samples alone.
 
     Args:
         samples: from `collect`; a few thousand are enough. Without any, the counts alone are returned; with fewer
@@ -104,26 +109,17 @@ def fit_blend(samples: Sequence[Sample]) -> Blend:
 
 
 def _fit(samples: Sequence[Sample], default: str, usable: Sequence[int]) -> list[float]:
-    """Return P weights, the largest 1; 0 for parts that are not usable, or that prefer nothing in any sample."""
+    """Return P weights; 0 for parts that are not usable, or that prefer nothing in any sample."""
     stack = _stack(samples)
     telling = np.zeros(len(PARTS), np.bool_)
     for sample in samples:
         telling |= (sample.parts != sample.parts[:, :1]).any(axis=1)
     usable = [part for part in usable if telling[part]]
-    best = np.zeros(len(PARTS), np.float32)
-    best[PARTS.index(default)] = 1
-    value = _ndcg(stack, best)
-    alone = np.eye(len(PARTS), dtype=np.float32)[list(usable)]
-    for start in (*alone, alone.sum(axis=0)) if usable else ():
-        if (found := _ndcg(stack, start)) > value + _LEAST_GAIN:
-            best, value = start, found
-    for _ in range(_ROUNDS):
-        before = value
-        for part in usable:
-            best, value = _search_one(stack, best, value, part)
-        if value <= before + _LEAST_GAIN:
-            break
-    return [round(weight, 6) for weight in (best / best.max()).tolist()]
+    alone = np.eye(len(PARTS), dtype=np.float32)
+    tried = [alone[PARTS.index(default)], *alone[usable], _most_likely(stack, usable)]
+    values = [_ndcg(stack, weights) for weights in tried]
+    best = len(tried) - 1 if values[-1] >= max(values) - _LEAST_GAIN and usable else int(np.argmax(values))
+    return [round(weight, 6) for weight in tried[best].tolist()]
 
 
 def blend_ndcg(samples: Sequence[Sample], blend: Blend) -> float:
@@ -162,17 +158,66 @@ def _stack(samples: Sequence[Sample]) -> _Stack:
     )
 
 
-def _search_one(stack: _Stack, weights: Floats, value: float, part: int) -> tuple[Floats, float]:
-    """Return the best weights, and their value, among changes of one part's weight; at least one weight stays."""
-    mean = weights[weights > 0].mean()
-    tried = [weights[part] * factor for factor in _FACTORS] if weights[part] else [mean * share for share in _FRESH]
-    best = weights
-    for weight in tried:
-        changed = weights.copy()
-        changed[part] = weight
-        if changed.any() and (found := _ndcg(stack, changed)) > value + _LEAST_GAIN:
-            best, value = changed, found
-    return best, value
+def _most_likely(stack: _Stack, usable: Sequence[int]) -> Floats:
+    """Return the P weights, none below 0, that give the targets the highest likelihood: Newton's method, projected."""
+    weights = np.zeros(len(PARTS), np.float32)
+    if not len(stack.found) or not usable:
+        return weights
+    parts = np.ascontiguousarray(stack.parts[:, list(usable)])
+    found = np.bincount(stack.owner, minlength=len(stack.bounds) - 1).astype(np.float64)
+    of_targets = parts[stack.found].sum(axis=0, dtype=np.float64)
+    ridge = _RIDGE * found.sum()
+    best, value, step = np.zeros(len(usable)), np.inf, np.full(len(usable), 0.1)
+    for _ in range(_NEWTON_STEPS):
+        tried = np.maximum(0, best + step)
+        mass, slope, curvature = _log_masses(parts, stack.bounds, found, tried)
+        loss = mass - of_targets @ tried + ridge * tried @ tried
+        if loss > value:
+            step = step / 2
+            continue
+        settled = np.abs(tried - best).max() < _SMALL_STEP
+        best, value = tried, loss
+        if settled:
+            break
+        slope += 2 * ridge * tried - of_targets
+        free = (tried > 0) | (slope < 0)
+        step = np.zeros(len(usable))
+        step[free] = -np.linalg.solve((curvature + 2 * ridge * np.eye(len(usable)))[np.ix_(free, free)], slope[free])
+    weights[list(usable)] = best
+    return weights
+
+
+@compiled
+def _log_masses(parts: Floats, bounds: Longs, found: Floats64, weights: Floats64) -> tuple[float, Floats64, Floats64]:
+    """Return the sum over samples of (targets found) * log sum exp(score), its slope (p,) and its curvature (p, p)."""
+    p = parts.shape[1]
+    loss, slope, curvature = 0.0, np.zeros(p), np.zeros((p, p))
+    for sample in range(len(found)):
+        first, last = bounds[sample], bounds[sample + 1]
+        if found[sample] == 0:
+            continue
+        scores = np.zeros(last - first)
+        for place in range(first, last):
+            for part in range(p):
+                scores[place - first] += weights[part] * parts[place, part]
+        top, mass = scores.max(), 0.0
+        mean, square = np.zeros(p), np.zeros((p, p))
+        for place in range(first, last):
+            chance = np.exp(scores[place - first] - top)
+            mass += chance
+            for part in range(p):
+                shared = chance * parts[place, part]
+                mean[part] += shared
+                for other in range(part + 1):
+                    square[part, other] += shared * parts[place, other]
+        loss += found[sample] * (np.log(mass) + top)
+        for part in range(p):
+            slope[part] += found[sample] * mean[part] / mass
+            for other in range(part + 1):
+                covariance = square[part, other] / mass - mean[part] * mean[other] / mass**2
+                curvature[part, other] += found[sample] * covariance
+                curvature[other, part] = curvature[part, other]
+    return loss, slope, curvature
 
 
 def _ndcg(stack: _Stack, weights: Floats) -> float:

@@ -1,13 +1,23 @@
 """Item vectors in the caller's index space, growing as a shop adds items.
 
-Shapes: V items of the caller (row 0 is padding), D width, n items.
+Shapes: V items of the caller (row 0 is padding), D width, P width of reduced contents, n items.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from headrace.data.log import Bools, Floats, Ints
+
+
+class Placed(NamedTuple):
+    """What n items are to the network: (n, D) `inputs` and `outputs`, and (n, P) `contents`; see `ItemVectors`."""
+
+    inputs: Floats
+    outputs: Floats
+    contents: Floats
 
 
 class ItemVectors:
@@ -17,21 +27,21 @@ class ItemVectors:
     by content, its input stays as it is: what was computed from histories with the item in them remains true.
     """
 
-    def __init__(self, inputs: Floats, outputs: Floats, rows: Ints, types: Ints) -> None:
+    def __init__(self, placed: Placed, rows: Ints, types: Ints) -> None:
         """Take arrays as they are.
 
         Args:
-            inputs: (V + 1, D) what a history reads; row 0 is the vector of an item that nothing is known of.
-            outputs: (V + 1, D) what a list scores: item a for user b scores `users[b] @ outputs[a]`; row 0 is zero.
+            placed: `inputs` (V + 1, D) what a history reads, row 0 is the vector of an item that nothing is known of;
+                `outputs` (V + 1, D) what a list scores: item a for user b scores `users[b] @ outputs[a]`, row 0 is
+                zero; `contents` (V + 1, P) what items say, of unit length, zero for one that says nothing.
             rows: (V + 1,) the item's index in the model where the model learned from events of it, else 0.
             types: the model's index of each of the caller's event types, -1 for one that the model lacks.
         """
         self.types = types
-        self._inputs = inputs
-        self._outputs = outputs
+        self._inputs, self._outputs, self._contents = placed
         self._rows = rows
-        self._placed = (rows > 0) | self._says(inputs)
-        self._size = len(inputs)
+        self._placed = (rows > 0) | self._says(placed.inputs)
+        self._size = len(placed.inputs)
 
     def __len__(self) -> int:
         """Return V + 1."""
@@ -48,6 +58,11 @@ class ItemVectors:
         return self._outputs[: self._size]
 
     @property
+    def contents(self) -> Floats:
+        """Return (V + 1, P) what items say, of unit length; zero for one that says nothing."""
+        return self._contents[: self._size]
+
+    @property
     def rows(self) -> Ints:
         """Return (V + 1,) the item's index in the model, 0 where the model has no events of it."""
         return self._rows[: self._size]
@@ -62,29 +77,33 @@ class ItemVectors:
         """Return (V + 1,) True where something is known of the item, by events or by content."""
         return self._placed[: self._size]
 
-    def append(self, inputs: Floats, outputs: Floats) -> None:
-        """Add new items behind the last row; take the two (n, D) arrays from `Network.place`."""
-        size = self._size + len(inputs)
+    def append(self, placed: Placed) -> None:
+        """Add new items behind the last row, from `Network.place`."""
+        size = self._size + len(placed.inputs)
         if size > len(self._inputs):
             room = max(size, len(self._inputs) * 3 // 2 + 16)
             self._inputs = _grown(self._inputs, room)
             self._outputs = _grown(self._outputs, room)
+            self._contents = _grown(self._contents, room)
             self._rows = np.concatenate([self._rows, np.zeros(room - len(self._rows), np.int32)])
             self._placed = np.concatenate([self._placed, np.zeros(room - len(self._placed), np.bool_)])
-        self._inputs[self._size : size] = inputs
-        self._outputs[self._size : size] = outputs
-        self._placed[self._size : size] = self._says(inputs)
+        self._inputs[self._size : size] = placed.inputs
+        self._outputs[self._size : size] = placed.outputs
+        self._contents[self._size : size] = placed.contents
+        self._placed[self._size : size] = self._says(placed.inputs)
         self._size = size
 
-    def change(self, items: Ints, inputs: Floats, outputs: Floats) -> None:
-        """Give distinct items the vectors of their new content, (n, D) each from `Network.place`.
+    def change(self, items: Ints, placed: Placed) -> None:
+        """Give distinct items the vectors of their new content, from `Network.place`.
 
-        Outputs change. Inputs change only where nothing was known of the item, and stay until the next swap then.
+        Outputs and contents change. Inputs change only where nothing was known of the item, and stay then until the
+        next swap.
         """
-        self._outputs[items] = outputs
+        self._outputs[items] = placed.outputs
+        self._contents[items] = placed.contents
         first = ~self._placed[items]
-        self._inputs[items[first]] = inputs[first]
-        self._placed[items[first]] = self._says(inputs[first])
+        self._inputs[items[first]] = placed.inputs[first]
+        self._placed[items[first]] = self._says(placed.inputs[first])
 
     def _says(self, inputs: Floats) -> Bools:
         """Return (n,) whether inputs are others than that of an item which nothing is known of."""

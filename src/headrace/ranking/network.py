@@ -1,7 +1,7 @@
 """The Transformer at serving time, without PyTorch: ONNX graphs and item vectors out of a model folder.
 
 Shapes: B histories, T events, V items of the caller (row 0 is padding), M items of the model, D width, C content
-width, n new items.
+width, P reduced content width, n new items.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from headrace.core.formats import (
 )
 from headrace.data.log import Bools, Floats, History, Ints, Longs
 from headrace.data.values import NO_VALUE, is_rating, unit_values
-from headrace.ranking.item_vectors import ItemVectors
+from headrace.ranking.item_vectors import ItemVectors, Placed
 from headrace.ranking.learned_ids import LearnedIds
 from headrace.ranking.onnx_graph import OnnxGraph
 
-__all__ = ["ItemVectors", "Network", "stage_folder"]
+__all__ = ["ItemVectors", "Network", "Placed", "stage_folder"]
 
 UNKNOWN_TIME = -1
 _TRAIN = "headrace train DATASET --out MODEL"
@@ -93,6 +93,8 @@ class Network:
         info = read_document(at / MODEL_FILE, ModelInfo, MODEL_FORMAT, _TRAIN)
         try:
             tables = load_file(at / VECTORS_FILE)
+            if "contents" not in tables:  # an older folder does not compare items by what they say
+                tables |= _no_contents(len(tables["inputs"]), info.shape.content)
             learned = LearnedIds(at / WEIGHTS_FILE)
             item_ids = pl.read_parquet(at / VOCABULARY_FILE, columns=["item_id"])["item_id"].to_list()
         except (OSError, SafetensorError, pl.exceptions.PolarsError) as error:
@@ -118,7 +120,7 @@ class Network:
         """The model's items in the model's own index space."""
         rows = np.where(self._known, np.arange(len(self._known)), 0).astype(np.int32)
         types = np.arange(len(self.info.shape.types), dtype=np.int32)
-        return ItemVectors(self._tables["inputs"].copy(), self._tables["outputs"].copy(), rows, types)
+        return ItemVectors(Placed(*(self._tables[name].copy() for name in Placed._fields)), rows, types)
 
     def adapt(
         self,
@@ -141,21 +143,21 @@ class Network:
             ModelError: `content` is not of the width that the model reads.
         """
         places = np.array([0, *(self._index.get(text, 0) for text in ids)], dtype=np.int64)
-        inputs, outputs = self._tables["inputs"][places], self._tables["outputs"][places]
+        placed = Placed(*(self._tables[name][places] for name in Placed._fields))
         lacking = np.flatnonzero(places == 0)
         given = np.zeros((len(lacking), self.content_width), np.float32) if content is None else content[lacking]
-        inputs[lacking], outputs[lacking] = self.place(given, None if features is None else features[lacking])
-        outputs[0] = 0.0
+        new = self.place(given, None if features is None else features[lacking])
+        for table, added in zip(placed, new, strict=True):
+            table[lacking] = added
+        placed.outputs[0] = 0.0
         rows = np.where(self._known[places], places, 0).astype(np.int32)
         own = self.info.shape.types
         names = own if types is None else types
         indices = [own.index(name) if name in own else -1 for name in names]
-        return ItemVectors(inputs, outputs, rows, np.array(indices, np.int32))
+        return ItemVectors(placed, rows, np.array(indices, np.int32))
 
-    def place(
-        self, content: Floats, features: Floats | None = None, ids: Sequence[str] | None = None
-    ) -> tuple[Floats, Floats]:
-        """Return (inputs, outputs), (n, D) each, of items from what they say.
+    def place(self, content: Floats, features: Floats | None = None, ids: Sequence[str] | None = None) -> Placed:
+        """Return what n items are to the network, from what they say.
 
         Args:
             content: (n, C) text vectors, a row of zeros for an item without a text.
@@ -180,7 +182,7 @@ class Network:
             assert self._learned is not None, "only a model out of a folder has its learned ids apart"
             placed = placed + np.tile(self._learned(rows), 2)
         inputs, outputs = np.split(placed.astype(np.float32), 2, axis=1)
-        return np.ascontiguousarray(inputs), np.ascontiguousarray(outputs)
+        return Placed(np.ascontiguousarray(inputs), np.ascontiguousarray(outputs), self._reduced(content))
 
     def users(self, histories: Sequence[History], times: Sequence[int | None], vectors: ItemVectors) -> Floats:
         """Return (B, D) user vectors.
@@ -201,6 +203,13 @@ class Network:
         for rows in _by_length([len(history) for history in cut]):
             users[rows] = self._encode_and_ask([cut[row] for row in rows.tolist()], asked[rows], vectors)
         return users
+
+    def _reduced(self, content: Floats) -> Floats:
+        """Return (n, P) the principal components of contents, of unit length; zeros where an item says nothing."""
+        reduced = (content - self._tables["place.mean"]) @ self._tables["place.components"]
+        length = np.linalg.norm(reduced, axis=1, keepdims=True)
+        says = np.any(content, axis=1, keepdims=True) & (length > 0)
+        return np.where(says, reduced / np.where(says, length, 1), 0).astype(np.float32)
 
     def _learned_rows(self, ids: Sequence[str]) -> Ints:
         places = np.array([self._index.get(text, 0) for text in ids], np.int32)
@@ -233,6 +242,11 @@ class Network:
 def stage_folder(folder: Path, stage: Stage) -> Path:
     """Return where a stage of a model folder stands."""
     return folder / FITTED_FOLDER if stage == "fitted" else folder
+
+
+def _no_contents(items: int, width: int) -> dict[str, Floats]:
+    shapes = {"contents": (items, 0), "place.mean": (width,), "place.components": (width, 0)}
+    return {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
 
 
 def _join(histories: list[History]) -> History:

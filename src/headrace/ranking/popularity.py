@@ -31,6 +31,7 @@ class Popularity:
         self._hours = CountRows()
         self._per_hour = np.zeros(64, np.int64)
         self._totals = np.zeros(1, np.int64)
+        self._rarities = np.ones(1, np.float32)
         self._newest: int | None = None
         self._hour: int | None = None
         self._sums = np.zeros(1, np.int64)
@@ -55,6 +56,7 @@ class Popularity:
         self._hours.add(rows[where].astype(np.int32), np.ascontiguousarray(items), np.full(len(items), sign, np.int64))
         np.add.at(self._per_hour, rows[where], sign)
         np.add.at(self._totals, items, sign)
+        self._rarities[items] = 1 / np.sqrt(self._totals[items] + 1)
         self._follow_newest(hours, sign)
         if self._hour is not None:
             np.add.at(self._sums, items, sign * _times_counted(times // HOUR_US, self._hour))
@@ -75,6 +77,11 @@ class Popularity:
         """Return (n_items + 1,) the events of each item over all time. A view: do not change it."""
         self._grow(n_items + 1)
         return self._totals[: n_items + 1]
+
+    def rarities(self, n_items: int) -> Floats:
+        """Return (n_items + 1,) 1 / sqrt(events + 1) of each item over all time. A view: do not change it."""
+        self._grow(n_items + 1)
+        return self._rarities[: n_items + 1]
 
     def probabilities(self, now: int | None, n_items: int) -> Floats:
         """Return (n_items + 1,) p(a) at `now`; it sums to 1, or is all zero where nothing is counted.
@@ -138,6 +145,7 @@ class Popularity:
         rows = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
         popularity._grow(int(items.max(initial=0)) + 1)
         np.add.at(popularity._totals, items, counts)
+        popularity._rarities = (1 / np.sqrt(popularity._totals + 1)).astype(np.float32)
         popularity._per_hour = np.bincount(rows, counts, max(64, len(popularity._rows))).astype(np.int64)
         popularity._newest = popularity._find_newest()
         return popularity
@@ -196,6 +204,7 @@ class Popularity:
         if size > have:
             more = max(size, have + have // 2) - have
             self._totals = np.concatenate((self._totals, np.zeros(more, np.int64)))
+            self._rarities = np.concatenate((self._rarities, np.ones(more, np.float32)))
         if len(self._sums) < len(self._totals):
             more = len(self._totals) - len(self._sums)
             self._sums = np.concatenate((self._sums, np.zeros(more, np.int64)))

@@ -48,7 +48,7 @@ def _views(item: int, sources: Sources) -> dict[Reason, Floats]:
     n_items = len(sources.catalogue)
     views: dict[Reason, Floats | None] = {
         "next": None if sources.encoder is None else _by_network(item, sources.encoder.vectors, n_items),
-        "similar": None if sources.content is None else _cosines(item, sources.content, n_items),
+        "similar": None if sources.contents is None else _cosines(item, sources.contents, n_items),
         "together": _by_counts(item, sources),
     }
     known = {reason: view for reason, view in views.items() if view is not None}

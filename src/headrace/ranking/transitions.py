@@ -121,6 +121,24 @@ class TransitionCounts:
         scale = (len(sums) - 1) / (smoothing * ONE)
         return self._table.sum_logs(items, weights, scale, sums)
 
+    def associate_into(self, sums: Floats, history: History, *, decay: float, scale: float, rarity: Floats) -> None:
+        """Add sum_j w_j log(1 + scale c(h_j, a) rarity(h_j) rarity(a)) to `sums` for every item a, in place.
+
+        With a rarity of 1 / sqrt(events) the count becomes the cosine of how two items occur, so that an item that
+        everybody meets follows from nothing in particular.
+
+        Args:
+            sums: (V + 1,) zeros.
+            history: what the user did, oldest first.
+            decay: of w_j, as in `score_into`.
+            scale: above 0.
+            rarity: (V + 1,) above 0.
+        """
+        items, weights = weigh(history, decay)
+        known = items < len(rarity)
+        scales = rarity[items[known]] * np.float32(scale / ONE)
+        self._table.sum_scaled_logs(items[known], weights[known], scales, rarity, sums)
+
     def following(self, item: int, n_items: int) -> tuple[Ints, Floats]:
         """Return the items (n,) that come after one item, by index, and c(item, a) (n,)."""
         sums = self._table.sum_rows(np.array([item], np.int32), np.ones(1, np.int64), n_items + 1)

@@ -16,6 +16,7 @@ from headrace.core.types import DEFAULT_TYPE, RATING_TYPE, Recommendation, Seen
 from headrace.data.log import EMPTY_HISTORY, EventLog, Floats, History, Ints, Longs
 from headrace.ranking.behaviour import Behaviour
 from headrace.ranking.catalogue import Catalogue
+from headrace.ranking.item_vectors import Placed
 from headrace.ranking.recommender import recommend
 from headrace.ranking.requests import NO_ITEMS, Answer, Request
 from headrace.ranking.rules import standard_rules
@@ -93,13 +94,13 @@ class Answering:
         self._follow_items()
         self._sources = replace(self._sources, encoder=Encoder(model.network, model.vectors))
 
-    def place(self, model: LoadedModel, keys: Ints, inputs: Floats, outputs: Floats) -> None:
-        """Give items the (n, D) vectors of their content; see `ItemVectors.change`.
+    def place(self, model: LoadedModel, keys: Ints, placed: Placed) -> None:
+        """Give items the vectors of their content; see `ItemVectors.change`.
 
         Nothing happens if the model has been exchanged since they were made.
         """
         if model is self.model:
-            model.vectors.change(keys, inputs, outputs)
+            model.vectors.change(keys, placed)
 
     def request(self, question: Question, state: UserState | None, now: int) -> Request:
         """Turn a question into indices.

@@ -200,8 +200,8 @@ class Engine:
     def place(self, model: LoadedModel, stored: Sequence[StoredItem]) -> Future[None]:
         """Give distinct items the vectors of their content; nothing happens if the model has been exchanged since."""
         keys = np.array([one.key for one in stored], np.int32)
-        inputs, outputs = model.place([one.item for one in stored])
-        return self.run(lambda: self.answering.place(model, keys, inputs, outputs))
+        placed = model.place([one.item for one in stored])
+        return self.run(lambda: self.answering.place(model, keys, placed))
 
     def save(self) -> Future[None]:
         """Write a snapshot in the background; the future is done when writing has begun."""

@@ -17,7 +17,7 @@ from headrace.core.errors import FormatError, ModelError, StoppedError
 from headrace.core.formats import METRICS_FILE, TEXT_FOLDER, VOCABULARY_FILE, ModelInfo
 from headrace.core.types import Item
 from headrace.data.log import EMPTY_HISTORY, Floats, History, Ints
-from headrace.ranking.network import ItemVectors, Network
+from headrace.ranking.network import ItemVectors, Network, Placed
 from headrace.ranking.ratings import RatingModel
 from headrace.serving.questions import NO_MODEL
 from headrace.serving.schema import LISTED
@@ -52,8 +52,8 @@ class LoadedModel:
         """The version, as answers name it."""
         return self.network.info.version
 
-    def place(self, items: Sequence[Item], progress: Progress | None = None) -> tuple[Floats, Floats]:
-        """Return (inputs, outputs), (n, D) each, of items from what they say now, and their learned ids.
+    def place(self, items: Sequence[Item], progress: Progress | None = None) -> Placed:
+        """Return what items are to the network, from what they say now and their learned ids.
 
         `progress` hears of the texts that are read; see `VectorCache.vectors`.
         """
@@ -63,7 +63,7 @@ class LoadedModel:
     def place_unheard(self, n: int) -> None:
         """Append n items that nothing is known of to the vectors."""
         nothing = np.zeros((n, self.network.content_width), np.float32)
-        self.vectors.append(*self.network.place(nothing))
+        self.vectors.append(self.network.place(nothing))
 
     def _encode(self, items: Sequence[Item], progress: Progress | None) -> Floats:
         """Return (n, C) content vectors, zeros without a text or an encoder; a text is read once."""
@@ -107,7 +107,7 @@ def open_model(
     model.vectors = network.adapt(items["item_id"].to_list(), types=types)
     keys, changed = _changed(items, pl.read_parquet(folder / VOCABULARY_FILE), network.info.features)
     if changed:
-        model.vectors.change(keys, *model.place(changed, _until(stopped)))
+        model.vectors.change(keys, model.place(changed, _until(stopped)))
     _check(model)
     return model
 

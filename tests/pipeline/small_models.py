@@ -57,6 +57,9 @@ def network_of(dataset: Dataset, info: ModelInfo) -> Network:
         "place.missing": nothing,
         "place.matrix": np.zeros((0, 2 * n), np.float32),
         "place.features": np.zeros((len(info.features), 2 * n), np.float32),
+        "place.mean": np.zeros(0, np.float32),
+        "place.components": np.zeros((0, 0), np.float32),
+        "contents": np.zeros((n + 1, 0), np.float32),
     }
     return Network(info, dataset.item_vocabulary().ids, tables, LookUp(), LookUp())
 

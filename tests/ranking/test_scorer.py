@@ -6,7 +6,7 @@ import numpy as np
 from numpy.testing import assert_allclose
 from ranking_cases import history, log_of, sources_of
 
-from headrace.core.formats import Blend
+from headrace.core.formats import SHORT_HISTORY, Blend, ShortBlend
 from headrace.data.log import EventLog
 from headrace.ranking.requests import Request
 from headrace.ranking.scorer import Scorer, default_scorer, repeat_share, seen_habit
@@ -37,6 +37,17 @@ def test_a_user_without_a_history_is_answered_by_popularity() -> None:
     scores = Scorer(Blend(encoder=1, counts=0, popularity=0)).score(request, found, items, sources)
     assert scores[2] > scores[0] == scores[1] > scores[3]
     assert Scorer(COUNTS).reasons(request, found, items, sources) == ["popular", "popular", "popular", "new"]
+
+
+def test_a_short_history_has_weights_of_its_own() -> None:
+    blend = Blend(encoder=0, counts=1, popularity=0, short=ShortBlend(popularity=2))
+    sources = sources_of(log())
+    for events in (1, SHORT_HISTORY, SHORT_HISTORY + 1):
+        request = Request(history([1, 3] * 5).last(events), seen="include")
+        (found,) = gather([request], sources)
+        parts = found.standardised(found.candidates)
+        expected = 2 * parts[PARTS.index("popularity")] if events <= SHORT_HISTORY else parts[PARTS.index("counts")]
+        assert_allclose(Scorer(blend).score(request, found, found.candidates, sources), expected, rtol=1e-5)
 
 
 def test_reasons_name_the_part_that_added_most() -> None:

@@ -133,6 +133,10 @@ class RatingFit(msgspec.Struct, frozen=True, kw_only=True):
     high: float
 
 
+SHORT_HISTORY = 5
+"""Events up to which a history is short."""
+
+
 class FirstBlend(msgspec.Struct, frozen=True, kw_only=True):
     """Weights of the parts that know something of a user without a history; see `Blend`."""
 
@@ -141,12 +145,26 @@ class FirstBlend(msgspec.Struct, frozen=True, kw_only=True):
     recent: float = 0.8
 
 
+class ShortBlend(msgspec.Struct, frozen=True, kw_only=True):
+    """Weights of the same parts for users of few events; see `Blend`."""
+
+    encoder: float = 0.0
+    counts: float = 0.0
+    popularity: float = 0.0
+    content: float = 0.0
+    repeat: float = 0.0
+    recent: float = 0.0
+    last: float = 0.0
+    association: float = 0.0
+
+
 class Blend(msgspec.Struct, frozen=True, kw_only=True):
     """Weights of the parts of a score, each standardised over a request's candidates.
 
     `popularity` mixes all windows up to all time, `recent` is of a week. `counts` reads the transitions from a long
     history, `last` those from its last few events, `association` sets them in proportion to how often items are met.
-    `first` is for users without a history.
+    `first` is for users without a history, `short` for those of up to `SHORT_HISTORY` events; None where these are many
+    and the common weights fit them.
     """
 
     encoder: float
@@ -158,6 +176,7 @@ class Blend(msgspec.Struct, frozen=True, kw_only=True):
     last: float = 0.0
     association: float = 0.0
     first: FirstBlend = FirstBlend()
+    short: ShortBlend | None = None
 
 
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,12 +6,12 @@ Shapes: V items, B questions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
 
-from headrace.core.formats import Blend
+from headrace.core.formats import SHORT_HISTORY, Blend
 from headrace.core.settings import RankingSettings
 from headrace.core.types import Seen
 from headrace.data.log import Bools, EventLog, Floats, History
@@ -26,6 +26,8 @@ from headrace.ranking.sources import Encoder, Sources
 
 _AT_ONCE = 128
 _CUTOFF = 10
+_ENOUGH_SHORT = 100
+_CUT_QUESTIONS = 700
 DEFAULT_BLEND = Blend(encoder=1.0, counts=1.0, popularity=0.0)
 
 
@@ -79,22 +81,40 @@ def choose_blend(
         catalogue: of the dataset.
         settings: of the counts.
     """
-    users = _ask_all(network, vectors, asked)
+    # Sorting is stable, so a question stays before what was cut from it.
+    together = sorted([*((q, False) for q in asked), *((q, True) for q in _cut_short(asked))], key=lambda q: q[0].time)
+    users = _ask_all(network, vectors, [question for question, _ in together])
     seen = counted.seen
     rules = standard_rules(catalogue, msgspec.structs.replace(settings, distinct_titles=False))
     samples: list[Sample] = []
-    for place, question in enumerate(asked):
+    short: list[Sample] = []
+    for place, (question, cut) in enumerate(together):
         counted.pass_until(question.time)
         encoder = _Remembered(network, vectors, users[place : place + 1])
         sources = Sources(catalogue, counted.behaviour, settings, encoder)
         request = Request(question.history, _CUTOFF, question.time, seen=seen)
-        samples += collect([request], [question.targets], sources=sources, rules=rules)
+        (sample,) = collect([request], [question.targets], sources=sources, rules=rules)
+        (short if cut else samples).append(sample)
     if len(samples) < LEAST_SAMPLES:
         return None
-    blend = fit_blend(samples)
+    blend = fit_blend(samples, short)
     alone = Blend(encoder=1.0, counts=0.0, popularity=0.0)
     counts = Blend(encoder=0.0, counts=1.0, popularity=0.0)
     return Chosen(blend, *(blend_ndcg(samples, each) for each in (blend, alone, counts)))
+
+
+def _cut_short(asked: Sequence[Question]) -> list[Question]:
+    """Return some of the questions with only the last 1 to `SHORT_HISTORY` events of each history.
+
+    None where short histories are asked about anyway. Where they are not, as in a shop's log of its regulars, the
+    weights of long habits would answer the newest visitor.
+    """
+    lengths = np.array([len(question.history) for question in asked])
+    if np.count_nonzero((lengths > 0) & (lengths <= SHORT_HISTORY)) >= _ENOUGH_SHORT:
+        return []
+    long = [question for question, n in zip(asked, lengths.tolist(), strict=True) if n > SHORT_HISTORY]
+    some = long[:: max(1, len(long) // _CUT_QUESTIONS)]
+    return [replace(q, history=q.history.last(1 + place % SHORT_HISTORY)) for place, q in enumerate(some)]
 
 
 class Counted:
@@ -152,4 +172,4 @@ class _Remembered(Encoder):
 def _ask_all(network: Network, vectors: ItemVectors, asked: Sequence[Question]) -> Floats:
     groups = [asked[start : start + _AT_ONCE] for start in range(0, len(asked), _AT_ONCE)]
     users = [network.users([q.history for q in group], [q.time for q in group], vectors) for group in groups]
-    return np.concatenate([np.zeros((0, network.info.shape.width), np.float32), *users])
+    return np.concatenate([np.zeros((0, vectors.outputs.shape[1]), np.float32), *users])

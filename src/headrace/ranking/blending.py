@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.core.formats import Blend, FirstBlend
+from headrace.core.formats import Blend, FirstBlend, ShortBlend
 from headrace.core.types import Seen
 from headrace.data.log import Floats, Ints, Longs
 from headrace.ranking.compiled import compiled
@@ -86,7 +86,7 @@ def learned_seen(samples: Sequence[Sample]) -> Seen:
     return "include" if targets and sum(sample.met for sample in samples) / targets >= SEEN_SHARE else "exclude"
 
 
-def fit_blend(samples: Sequence[Sample]) -> Blend:
+def fit_blend(samples: Sequence[Sample], short: Sequence[Sample] = ()) -> Blend:
     """Return the most likely weights, none below 0, where candidates have the chances of a softmax of their scores.
 
     That is conditional logit (McFadden 1974): convex, so that there is one answer, and its scores are log chances but
@@ -97,6 +97,7 @@ def fit_blend(samples: Sequence[Sample]) -> Blend:
     Args:
         samples: from `collect`; a few thousand are enough. Without any, the counts alone are returned; with fewer
             than `LEAST_SAMPLES` of users without a history, the default weights for those.
+        short: questions of short histories, for weights of their own; with fewer than `LEAST_SAMPLES` there are none.
     """
     later = _fit([sample for sample in samples if not sample.first], "counts", range(len(PARTS)))
     known = FirstBlend()
@@ -105,7 +106,10 @@ def fit_blend(samples: Sequence[Sample]) -> Blend:
         usable = [PARTS.index(name) for name in FirstBlend.__struct_fields__]
         first = _fit(new, "popularity", usable)
         known = FirstBlend(**{PARTS[part]: first[part] for part in usable})
-    return Blend(**dict(zip(PARTS, later, strict=True)), first=known)
+    few = None
+    if len(short) >= LEAST_SAMPLES:
+        few = ShortBlend(**dict(zip(PARTS, _fit(short, "counts", range(len(PARTS))), strict=True)))
+    return Blend(**dict(zip(PARTS, later, strict=True)), first=known, short=few)
 
 
 def _fit(samples: Sequence[Sample], default: str, usable: Sequence[int]) -> list[float]:

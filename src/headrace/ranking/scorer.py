@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from headrace.core.formats import Blend, FirstBlend
+from headrace.core.formats import SHORT_HISTORY, Blend, FirstBlend, ShortBlend
 from headrace.core.types import Reason, Seen
 from headrace.data.log import EventLog, Floats, Ints
 from headrace.ranking.requests import Request
@@ -71,13 +71,20 @@ class Scorer:
 
     def _weights(self, request: Request) -> Floats:
         """Return (P,) the weights of the parts; popularity alone where all are 0."""
-        weights = weights_of(self.blend if len(request.history) else self.blend.first)
+        weights = weights_of(blend_for(self.blend, len(request.history)))
         if not weights.any():
             weights[POPULAR] = 1
         return weights
 
 
-def weights_of(blend: Blend | FirstBlend) -> Floats:
+def blend_for(blend: Blend, events: int) -> Blend | ShortBlend | FirstBlend:
+    """Return the weights for users with so many events."""
+    if not events:
+        return blend.first
+    return blend.short if blend.short is not None and events <= SHORT_HISTORY else blend
+
+
+def weights_of(blend: Blend | ShortBlend | FirstBlend) -> Floats:
     """Return (P,) the weights of the parts, 0 for one that the blend does not have."""
     return np.array([getattr(blend, name, 0.0) for name in PARTS], np.float32)
 

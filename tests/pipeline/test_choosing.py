@@ -1,0 +1,82 @@
+"""The blend is fitted for long histories and, where nobody has a short one, for visitors of few events too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+import pytest
+
+from headrace.core.formats import SHORT_HISTORY
+from headrace.core.settings import RankingSettings
+from headrace.data.log import EventLog, Floats, History
+from headrace.pipeline.choosing import Counted, choose_blend
+from headrace.pipeline.stages import Question, questions
+from headrace.ranking.catalogue import Catalogue
+from headrace.ranking.item_vectors import ItemVectors, Placed
+from headrace.ranking.network import Network
+
+ITEMS = 60
+USERS = 150
+
+
+class Ignorant(Network):
+    """A network to which all users and items are the same."""
+
+    def __init__(self) -> None:
+        self.asked: list[History] = []
+
+    def users(self, histories: Sequence[History], times: Sequence[int | None], vectors: ItemVectors) -> Floats:
+        self.asked += histories
+        return np.ones((len(histories), 2), np.float32)
+
+
+def regulars(events: int) -> EventLog:
+    """Everybody buys what they have bought before; one in three events is followed by the item's partner."""
+    chance = np.random.default_rng(2)
+    items = list[int]()
+    for _ in range(USERS):
+        staples = chance.integers(1, ITEMS, 3)
+        for place in range(events):
+            follows = place and chance.random() < 0.3
+            items.append(items[-1] % ITEMS + 1 if follows else int(chance.choice(staples)))
+    n = len(items)
+    users = np.repeat(np.arange(1, USERS + 1), events).astype(np.int32)
+    times = np.tile(np.arange(events, dtype=np.int64), USERS)
+    nothing = np.full(n, np.nan, np.float32)
+    return EventLog(users, np.array(items, np.int32), np.zeros(n, np.int32), nothing, times, USERS, ITEMS)
+
+
+def choose(log: EventLog, asked: list[Question]) -> tuple[object, Ignorant]:
+    network = Ignorant()
+    nothing = np.ones((ITEMS + 1, 2), np.float32)
+    placed = Placed(nothing, nothing, np.zeros((ITEMS + 1, 0), np.float32))
+    vectors = ItemVectors(placed, np.ones(ITEMS + 1, np.int32), np.zeros(1, np.int32))
+    last = np.array([question.time for question in asked]).max()
+    counted = Counted(log, log.times < last, live=False, window=20, seen="include")
+    catalogue = Catalogue.of_items(pl.DataFrame({"item_id": [str(item) for item in range(1, ITEMS + 1)]}))
+    chosen = choose_blend(network, vectors, asked, counted=counted, catalogue=catalogue, settings=RankingSettings())
+    assert chosen is not None
+    return chosen.blend.short, network
+
+
+def test_a_log_of_regulars_teaches_what_to_show_a_visitor_of_few_events() -> None:
+    log = regulars(20)
+    asked = questions(log, log.times == log.times.max(), "hash", most=1000, seed=0)
+    short, network = choose(log, asked)
+    assert short is not None
+    lengths = [len(each) for each in network.asked]
+    assert sorted(set(lengths)) == [*range(1, SHORT_HISTORY + 1), 19]
+    cut = [each for each in network.asked if len(each) <= SHORT_HISTORY]
+    ends = {tuple(question.history.items[-len(each) :].tolist()) for each in cut for question in asked}
+    assert all(tuple(each.items.tolist()) in ends for each in cut)
+
+
+@pytest.mark.parametrize("events", [4, SHORT_HISTORY])
+def test_where_short_histories_are_asked_about_the_common_weights_are_theirs(events: int) -> None:
+    log = regulars(events)
+    asked = questions(log, log.times == log.times.max(), "hash", most=1000, seed=0)
+    short, network = choose(log, asked)
+    assert short is None
+    assert len(network.asked) == len(asked)

@@ -3,14 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test format bench-quick clean
+.PHONY: install demo test format bench-quick bench-quality bench-quality-full clean
 
 install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip==26.1
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,report,demo]' --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,tune,report,demo]' --group dev
 	touch $@
 
 demo: install
@@ -22,6 +22,15 @@ test: install
 format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Under 30 minutes on two quiet cores; the full form takes a night. DATA is the folder of the public sets.
+DATA ?= ../shared/data
+
+bench-quality: install
+	$(BIN)/python benchmarks/bench_quality.py --data $(DATA) --quick
+
+bench-quality-full: install
+	$(BIN)/python benchmarks/bench_quality.py --data $(DATA)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

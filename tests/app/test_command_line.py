@@ -18,7 +18,7 @@ from headrace.app.listening import address_of, is_loopback, listen
 from headrace.core.errors import DataError, SettingsError
 from headrace.data.dataset import Dataset
 
-COMMANDS = ("prepare", "train", "evaluate", "predict", "recommend", "serve", "swap", "demo", "config")
+COMMANDS = ("prepare", "train", "tune", "evaluate", "predict", "recommend", "serve", "swap", "demo", "config")
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +58,8 @@ def test_help_loads_nothing_heavy() -> None:
         "from headrace.app.command_line import main\n"
         "try:\n    main(['--help'])\n"
         "except SystemExit:\n    pass\n"
-        "sys.exit(any(m in sys.modules for m in ('torch', 'polars', 'numba', 'numpy', 'litestar', 'sqlalchemy')))"
+        "heavy = ('torch', 'polars', 'numba', 'numpy', 'litestar', 'sqlalchemy', 'optuna')\n"
+        "sys.exit(any(m in sys.modules for m in heavy))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
 

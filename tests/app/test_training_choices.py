@@ -37,12 +37,12 @@ def begun(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], Setti
     return seen.pop
 
 
-def model_of(folder: Path, preset: str) -> Path:
-    """Write as much of a model as tells its preset."""
+def model_of(folder: Path, preset: str, window: int = 100) -> Path:
+    """Write as much of a model as tells its preset and its sizes, those of `base` but for the window."""
     learned = Learned(
         protocol="all", stage="refitted", first_cut=None, second_cut=None, until=0, events=1, fingerprint=""
     )
-    shape = Shape(width=1, layers=1, heads=1, window=1, content=0, types=[])
+    shape = Shape(width=128, layers=2, heads=4, window=window, content=0, types=[])
     info = ModelInfo(
         format=MODEL_FORMAT, name="m", version="1", created="", learned=learned, shape=shape, steps=1, preset=preset,
         seen="exclude", blend=Blend(encoder=1, counts=0, popularity=0),
@@ -81,6 +81,17 @@ def test_auto_takes_the_preset_of_the_model_to_begin_with(tmp_path: Path) -> Non
         (small, base, "small"),
     ):
         assert training_choices(settings, minutes_asked=False, from_model=start).training.preset == expected
+
+
+def test_auto_takes_the_sizes_that_a_tuned_model_has_beside_its_preset(tmp_path: Path) -> None:
+    usual, tuned = model_of(tmp_path / "usual", "base"), model_of(tmp_path / "tuned", "base", window=50)
+    wider = Settings(training=TrainingSettings(window=70))
+    for settings, start, expected in (
+        (Settings(), usual, TrainingSettings(preset="base")),
+        (Settings(), tuned, TrainingSettings(preset="base", window=50)),
+        (wider, tuned, TrainingSettings(preset="base", window=70)),
+    ):
+        assert training_choices(settings, minutes_asked=False, from_model=start).training == expected
 
 
 def test_python_trains_by_a_protocol_of_the_contract_only(begun: Callable[[], Settings], tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from headrace.app.commands.preparing import prepare_command
 from headrace.app.commands.serving_command import serve_command
 from headrace.app.commands.swapping import swap_command
 from headrace.app.commands.training_command import train_command
+from headrace.app.commands.tuning_command import tune_command
 from headrace.app.machine_faults import foreseen_fault
 from headrace.core.errors import HeadraceError
 
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.command("prepare")(prepare_command)
 app.command("train")(train_command)
+app.command("tune")(tune_command)
 app.command("evaluate")(evaluate_command)
 app.command("predict")(predict_command)
 app.command("recommend")(recommend_command)

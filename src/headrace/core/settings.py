@@ -77,6 +77,16 @@ class TrainingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """Steps of the stage that chooses; the next takes as many epochs as that one's best. Beats `minutes`."""
     learning_rate: Positive | None = None
     """The peak, after the warm-up."""
+    width: Annotated[int, Meta(ge=8, le=4096)] | None = None
+    """Numbers that describe an event, a user and an item."""
+    layers: Annotated[int, Meta(ge=1, le=64)] | None = None
+    """Blocks of the encoder."""
+    heads: Count | None = None
+    """Attention heads; they share the width, so it must be a multiple of them."""
+    window: Annotated[int, Meta(ge=2, le=4096)] | None = None
+    """Events that each layer looks back."""
+    negatives: Count | None = None
+    """Items that a training step compares its targets with; a catalogue of up to 4,000 is taken whole."""
     batch_events: Count | None = None
     """Events in a training step."""
     dropout: Share | None = None

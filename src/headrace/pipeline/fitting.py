@@ -12,7 +12,7 @@ from headrace.core.files import replacing, replacing_folder
 from headrace.core.formats import FITTED_FOLDER, MODEL_FILE, TEXT_FOLDER, ModelInfo, Protocol
 from headrace.core.settings import Settings
 from headrace.data.dataset import Dataset
-from headrace.pipeline.model_folder import write_stage
+from headrace.pipeline.model_folder import Trained, write_stage
 from headrace.pipeline.stage_fitting import Fitting, Plan
 from headrace.training.progress import Progress, Unwatched, Watcher
 
@@ -95,15 +95,28 @@ def _run(dataset: Dataset, out: Path, plan: Plan, watcher: Watcher) -> ModelInfo
         chosen = fitting.fit_first()
         last = fitting.fit_last(chosen)
         watcher.report(Progress(stage="writing", share=0.97))
-        items = dataset.items()
-        (folder / FITTED_FOLDER).mkdir()
-        write_stage(fitting.trained(chosen), items, folder / FITTED_FOLDER)
-        write_stage(last, items, folder)
-        if (workspace / TEXT_FOLDER).is_dir():
-            shutil.copytree(workspace / TEXT_FOLDER, folder / TEXT_FOLDER)
+        write_model(dataset, [fitting.trained(chosen), last], workspace / TEXT_FOLDER, folder)
         watcher.report(Progress(stage="done", share=1.0))
     shutil.rmtree(workspace)
     return last.info
+
+
+def write_model(dataset: Dataset, stages: list[Trained], texts: Path, folder: Path) -> None:
+    """Write a whole model into `folder`, which is empty.
+
+    Args:
+        dataset: learned from.
+        stages: the fitted one and the one to serve.
+        texts: the folder of the text encoder, which need not be there.
+        folder: where to.
+    """
+    fitted, last = stages
+    items = dataset.items()
+    (folder / FITTED_FOLDER).mkdir()
+    write_stage(fitted, items, folder / FITTED_FOLDER)
+    write_stage(last, items, folder)
+    if texts.is_dir():
+        shutil.copytree(texts, folder / TEXT_FOLDER)
 
 
 def _workspace(out: Path) -> Path:

@@ -93,6 +93,7 @@ class Follower:
                 steps=self._steps,
                 loss=training.loss,
                 metric=metrics[-1] if metrics else None,
+                checks=len(metrics),
                 events_per_second=training.events / elapsed,
                 seconds_left=left,
             )

@@ -1,9 +1,10 @@
-"""The plots of a report as inline SVG; the only file that needs matplotlib, the extra `headrace[report]`."""
+"""The plots of a report as inline SVG, and of a search; the only file that needs matplotlib, `headrace[report]`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from io import StringIO
+from io import BytesIO, StringIO
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from headrace.core.errors import NotReadyError
@@ -14,10 +15,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from headrace.pipeline.report import CurvePoint
+    from headrace.pipeline.tuning_record import TuningRecord
 
 _OURS, _OTHERS = "#1f6fb2", "#9fb3c5"
 _SERIES = ("#1f6fb2", "#e08a1e", "#3f9d6b", "#b5476a", "#7a6bb8", "#6d7f8f", "#c2a83e", "#4bb3c4", "#8c5a3c")
 _ROW_INCHES = 0.32
+_IN_ROW = 5
+"""Parameters side by side."""
 
 
 def draw_metrics(rows: Sequence[Row]) -> str:
@@ -80,6 +84,61 @@ def draw_curve(curve: Sequence[CurvePoint]) -> str:
         other.spines["top"].set_visible(False)
     _plain(axes)
     return _svg(figure, "curve")
+
+
+def draw_tuning(record: TuningRecord) -> bytes:
+    """Return a PNG of a search: the scores in order, how the trials were checked, and each parameter beside the score.
+
+    Raises:
+        NotReadyError: matplotlib is not installed.
+    """
+    names = list(record.trials[0].parameters)
+    rows = -(-len(names) // _IN_ROW)
+    figure = _figure(11, 3.4 + 2.1 * rows)
+    grid = figure.add_gridspec(1 + rows, 2 * _IN_ROW, height_ratios=[1.5, *[1] * rows])
+    scores = {trial.number: trial.score for trial in record.trials if trial.score is not None}
+    _draw_scores(figure.add_subplot(grid[0, :_IN_ROW]), record, scores)
+    _draw_checks(figure.add_subplot(grid[0, _IN_ROW:]), record)
+    for place, name in enumerate(names):
+        row, column = divmod(place, _IN_ROW)
+        axes = figure.add_subplot(grid[1 + row, 2 * column : 2 * column + 2])
+        for number, score in scores.items():
+            colour = _OURS if number == record.best else _OTHERS
+            axes.plot(record.trials[number].parameters[name], score, "o", color=colour, markersize=4)
+        axes.set_title(name, fontsize=9)
+        axes.locator_params(axis="x", nbins=4)
+        _plain(axes)
+    out = BytesIO()
+    figure.savefig(out, format="png", dpi=110, metadata={"Software": None})
+    return out.getvalue()
+
+
+def _draw_scores(axes: Axes, record: TuningRecord, scores: dict[int, float]) -> None:
+    so_far = list(accumulate(scores.values(), max))
+    axes.step(list(scores), so_far, where="post", color=_OURS, linewidth=1, label="best so far")
+    axes.plot(list(scores), list(scores.values()), "o", color=_OURS, markersize=4, label="complete")
+    for state, mark in (("pruned", "x"), ("failed", "v")):
+        numbers = [trial.number for trial in record.trials if trial.state == state]
+        if numbers:
+            low, label = min(scores.values()), f"{state} (no score)"
+            axes.plot(numbers, [low] * len(numbers), mark, color=_SERIES[3], markersize=4, label=label)
+    axes.set_xlabel("trial")
+    axes.set_ylabel("ndcg@10 of the blend")
+    axes.legend(fontsize=7, frameon=False)
+    _plain(axes)
+
+
+def _draw_checks(axes: Axes, record: TuningRecord) -> None:
+    for trial in record.trials:
+        ours = trial.number == record.best
+        colour = _OURS if ours else _SERIES[3] if trial.state == "pruned" else _OTHERS
+        label = "best" if ours else None
+        checks = range(1, len(trial.checks) + 1)
+        axes.plot(checks, trial.checks, color=colour, marker=".", linewidth=1.0, zorder=2 + ours, label=label)
+    axes.set_xlabel("check")
+    axes.set_ylabel("ndcg@10 of the encoder")
+    axes.legend(fontsize=7, frameon=False)
+    _plain(axes)
 
 
 def _figure(width: float, height: float) -> Figure:

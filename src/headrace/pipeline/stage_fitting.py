@@ -29,6 +29,7 @@ from headrace.pipeline.choosing import DEFAULT_BLEND, Counted, choose_blend, enc
 from headrace.pipeline.following import Follower, Phase
 from headrace.pipeline.material import Material
 from headrace.pipeline.model_folder import Metrics, Trained, vector_tables
+from headrace.pipeline.recipes import adjusted
 from headrace.pipeline.stages import Question, questions
 from headrace.ranking.behaviour import Behaviour
 from headrace.ranking.catalogue import Catalogue
@@ -40,7 +41,7 @@ from headrace.training.learner import Learner
 from headrace.training.loop import CurvePoint, LoopState, Training
 from headrace.training.negatives import NegativeSampler
 from headrace.training.optimizer import Schedule
-from headrace.training.presets import PRESETS, Preset, PresetName, choose_preset
+from headrace.training.presets import PRESETS, PresetName, choose_preset
 from headrace.training.progress import Progress, Watcher
 from headrace.training.rating_fit import RatingChoice, fit_ratings, refit_ratings
 
@@ -107,7 +108,16 @@ class Chosen(msgspec.Struct, frozen=True):
 class Fitting:
     """One training: a dataset, a plan, and the folder where it keeps what a resumption needs."""
 
-    def __init__(self, dataset: Dataset, plan: Plan, workspace: Path, watcher: Watcher) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        plan: Plan,
+        workspace: Path,
+        watcher: Watcher,
+        *,
+        material: Material | None = None,
+        fitted_s: float | None = None,
+    ) -> None:
         """Read the dataset, encode its texts, decide the preset and the steps.
 
         Args:
@@ -115,18 +125,25 @@ class Fitting:
             plan: what was asked for; `self.plan` is what became of it.
             workspace: a folder for checkpoints and the text encoder.
             watcher: hears of the progress.
+            material: the dataset, where it was read before.
+            fitted_s: seconds of training for the fitted stage alone, in place of the minutes for everything.
+
+        Raises:
+            SettingsError: sizes that do not go together.
         """
         begun = perf_counter()
         self._workspace = workspace
         self._watcher = watcher
         settings = plan.settings
-        self._material = Material.read(dataset, settings, plan.protocol, workspace / TEXT_FOLDER, self._read_texts)
+        self._material = material or Material.read(
+            dataset, settings, plan.protocol, workspace / TEXT_FOLDER, self._read_texts
+        )
         self._items = Catalogue.of_items(dataset.items())
         stages = self._material.stages
         self._ratio = float(stages.last.sum()) / max(1, int(stages.fitted.sum()))
         minutes = settings.training.minutes or DEFAULT_MINUTES
         name = plan.preset or choose_preset(settings.training.preset, int(stages.last.sum()), minutes)
-        self.preset = _adjusted(PRESETS[name], settings)
+        self.preset = adjusted(PRESETS[name], settings.training)
         self.plan = msgspec.structs.replace(
             plan, preset=name, created=plan.created or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         )
@@ -138,7 +155,8 @@ class Fitting:
             tried = [threads] if settings.training.threads else sorted({threads, 1}, reverse=True)
             seconds, threads = min((self._seconds_per_step(count), count) for count in tried)
             torch.set_num_threads(threads)
-            steps = self._steps_in(minutes * 60 - _RESERVE_S - (perf_counter() - begun), seconds)
+            whole = minutes * 60 - _RESERVE_S - (perf_counter() - begun)
+            steps = self._steps_in(whole if fitted_s is None else fitted_s * (1 + self._ratio), seconds)
         self.plan = msgspec.structs.replace(self.plan, steps=steps, threads=threads)
 
     def fit_first(self) -> Chosen:
@@ -326,17 +344,6 @@ class Fitting:
             )
         share = _READ.begin + (_READ.end - _READ.begin) * done / max(1, total)
         self._watcher.report(Progress(stage=_READ.name, share=share, step=done, steps=total))
-
-
-def _adjusted(preset: Preset, settings: Settings) -> Preset:
-    """Return the preset with what the settings say otherwise."""
-    training = settings.training
-    given = {
-        "learning_rate": training.learning_rate,
-        "batch_events": training.batch_events,
-        "dropout": training.dropout,
-    }
-    return msgspec.structs.replace(preset, **{name: value for name, value in given.items() if value is not None})
 
 
 def _rating_tensors(head: RatingHead, sums: ItemSums) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
         steps: of this stage; 0 while unknown.
         loss: mean over the last steps, in nats per target.
         metric: NDCG@10 between the cuts, where it was measured last.
+        checks: how often it was measured in this stage.
         events_per_second: learned from.
         seconds_left: for the whole.
     """
@@ -27,6 +28,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     steps: int = 0
     loss: float | None = None
     metric: float | None = None
+    checks: int = 0
     events_per_second: float | None = None
     seconds_left: float | None = None
 

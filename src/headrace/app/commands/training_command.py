@@ -39,7 +39,7 @@ def train_command(
     if minutes is not None and steps is not None:
         raise SettingsError("a training is as long as --minutes or --steps says, both came; give one")
     if resume:
-        _check_alone({"protocol": protocol, "minutes": minutes, "steps": steps, "preset": preset, "from": start})
+        check_alone({"protocol": protocol, "minutes": minutes, "steps": steps, "preset": preset, "from": start})
     if not out.name:
         raise SettingsError(f"--out must name a folder of its own, such as models/first, got {str(out)!r}")
     from headrace.app.training_choices import require_torch, training_choices
@@ -65,7 +65,7 @@ def train_command(
     show_model(out, info)
 
 
-def _check_alone(choices: Mapping[str, object]) -> None:
+def check_alone(choices: Mapping[str, object]) -> None:
     """Refuse choices beside --resume, which would not count."""
     given = [f"--{name}" for name, value in choices.items() if value is not None]
     if given:

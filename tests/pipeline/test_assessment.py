@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -20,8 +21,10 @@ from headrace.data.synthetic import ring
 from headrace.pipeline.assessment import compare_baselines, evaluate
 from headrace.pipeline.preparation import prepare
 from headrace.pipeline.report import Report
+from headrace.ranking.evaluation import Lists
 from headrace.ranking.item_vectors import ItemVectors
 from headrace.ranking.network import Network
+from headrace.ranking.questions import Task
 from headrace.ranking.ratings import RatingModel, Ratings
 
 NOW = 1_900_000_000_000_000
@@ -75,6 +78,25 @@ def test_a_model_is_scored_beside_every_traditional_method(
     assert value(report, "encoder", "time-frozen", "recall", 5) >= share
     for method in ("headrace", "counts", "markov"):
         assert value(report, method, "time-live", "recall", 5) >= share
+
+
+def test_the_lists_of_every_method_are_handed_out_with_their_task(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    info = info_of(dataset, second_cut=cuts(dataset.log())[1])
+    pretend(monkeypatch, dataset, info)
+    kept: dict[str, tuple[Task, Mapping[str, Lists]]] = {}
+    evaluate(
+        write_info(info, tmp_path / "model"),
+        dataset,
+        keep=lambda table, task, lists: kept.update({table: (task, lists)}),
+    )
+    assert set(kept) == {"time-frozen", "time-live"}
+    for task, lists in kept.values():
+        assert set(lists) == METHODS | {"headrace", "encoder"}
+        targets = (task.questions.untils - task.questions.ends).sum()
+        assert targets == (dataset.log().times >= (info.learned.second_cut or 0)).sum()
+        assert all(len(found.with_time) == len(task.questions) for found in lists.values())
 
 
 def test_leave_one_out_scores_both_stages(dataset: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ dataset + model folder -> task (what may be learned, what is asked) -> lists of 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -38,7 +38,7 @@ from headrace.ranking.baselines.asked_users import AskedUsers
 from headrace.ranking.baselines.content import word_vectors
 from headrace.ranking.baselines.served import EncoderAlone, Headrace
 from headrace.ranking.baselines.table import traditional_methods
-from headrace.ranking.evaluation import NO_TIME, MethodMaker, Row, ask_all, rest_rows, rows_of
+from headrace.ranking.evaluation import NO_TIME, Lists, MethodMaker, Row, ask_all, rest_rows, rows_of
 from headrace.ranking.network import ItemVectors, Network
 from headrace.ranking.questions import Task, TaskProtocol, last_event_task, rest_of_baskets, time_task
 from headrace.ranking.rating_evaluation import Rater, rate_by_means, rate_by_model, rated_events, rating_rows
@@ -49,6 +49,7 @@ from headrace.ranking.sources import Encoder
 __all__ = ["Report", "compare_baselines", "evaluate"]
 
 Teller = Callable[[str], None]
+Keeper = Callable[[str, Task, Mapping[str, Lists]], None]
 MethodsOf = Callable[[Task], list[MethodMaker]]
 
 _STAGES: tuple[Stage, ...] = ("fitted", "refitted")
@@ -62,7 +63,18 @@ def _ignore(message: str) -> None:
     """Tell nobody."""
 
 
-def evaluate(folder: Path, dataset: Dataset, *, settings: Settings = Settings(), tell: Teller = _ignore) -> Report:
+def _drop(table: str, task: Task, lists: Mapping[str, Lists]) -> None:
+    """Keep nothing."""
+
+
+def evaluate(
+    folder: Path,
+    dataset: Dataset,
+    *,
+    settings: Settings = Settings(),
+    tell: Teller = _ignore,
+    keep: Keeper = _drop,
+) -> Report:
     """Score a model and the traditional methods.
 
     Under `time` the refitted model is tested on the events from its own second cut on, frozen and live. Under
@@ -73,6 +85,7 @@ def evaluate(folder: Path, dataset: Dataset, *, settings: Settings = Settings(),
         dataset: the one that it was trained on; under `time` also a later one that goes on from it.
         settings: `ranking` holds the knobs of the counts, `content` the folder of text vectors.
         tell: hears what is done, a line at a time.
+        keep: is given each table's name, its task and the lists of every method, for what the report does not say.
 
     Raises:
         LeakError: the model has learned from the events that it would be scored on.
@@ -84,7 +97,7 @@ def evaluate(folder: Path, dataset: Dataset, *, settings: Settings = Settings(),
     tell("reading what the items say")
     text = _text_vectors(folder, dataset, settings)
     content, note = (_word_content(dataset), _WORDS_NOTE) if text is None else (text, "")
-    bench = _Bench(dataset, settings, content, tell)
+    bench = _Bench(dataset, settings, content, tell, keep)
     seen = info.seen if settings.ranking.seen == "learned" else settings.ranking.seen
     for stage in ("refitted",) if protocol == "time" else _STAGES:
         network = Network.load(folder, stage, threads=2)
@@ -132,13 +145,16 @@ def compare_baselines(
 class _Bench:
     """Runs the methods on one task after the other and collects the rows of the report."""
 
-    def __init__(self, dataset: Dataset, settings: Settings, content: Floats, tell: Teller) -> None:
+    def __init__(
+        self, dataset: Dataset, settings: Settings, content: Floats, tell: Teller, keep: Keeper = _drop
+    ) -> None:
         log = dataset.log()
         self.log = in_file_order(log) if dataset.report.ties == "file" else log
         self._dataset = dataset
         self._settings = settings
         self._content = content if content.any() else None
         self._tell = tell
+        self._keep = keep
         self._rows: list[Row] = []
         self._notes: list[str] = []
         self._seconds: dict[str, dict[str, float]] = {}
@@ -156,6 +172,7 @@ class _Bench:
         for name, live in tables.items():
             self._tell(f"{name}: {len(task.questions):,} questions to {len(methods)} methods")
             lists = ask_all(task, methods, live=live, tell=self._tell)
+            self._keep(name, task, lists)
             self._rows += rows_of(task, {method: found.with_time for method, found in lists.items()}, name)
             twin = {method: found.without_time for method, found in lists.items()}
             self._rows += rows_of(task, twin, name + NO_TIME)

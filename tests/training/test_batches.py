@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from training_cases import HOUR, SHAPE, log_of, sequences_of
+from training_cases import HOUR, log_of, sequences_of
 
 from headrace.core.formats import Shape
-from headrace.training.batches import SAME_BASKET_WEIGHT, Batch, Sequences
+from headrace.training.batches import SAME_BASKET_WEIGHT, START_PLACE, Batch, Sequences
 
 SHORT = Shape(width=8, layers=1, heads=1, window=4, content=0, types=["a"])
 
@@ -17,8 +17,10 @@ def pairs_of(batch: Batch) -> list[tuple[list[int], int, float]]:
     """Return (history that the place may read, target, weight) of each pair."""
     found = []
     for place, item, weight in zip(batch.pair_places, batch.pair_items, batch.pair_weights, strict=True):
-        own = batch.segments == batch.segments[place]
-        history = batch.items[own & (np.arange(len(own)) <= place)].tolist() if place >= 0 else []
+        history: list[int] = []
+        if place != START_PLACE:
+            own = batch.segments[: place + 1] == batch.segments[place]
+            history = batch.items[: place + 1][own].tolist()
         found.append((history, int(item), float(weight)))
     return found
 
@@ -61,14 +63,14 @@ def test_the_last_of_a_basket_predicts_each_item_of_the_next() -> None:
 def test_a_place_is_asked_at_the_time_of_what_it_predicts_and_inside_a_basket_the_time_is_not_hidden() -> None:
     log = log_of([[1, 2, 3]], [[0, 0, 7]])
     (batch,) = sequences_of(log).epoch(0, 1)
-    asked = batch.requests[:3] - 10**15
-    assert asked.tolist() == [0, 7 * HOUR, -1 - 10**15]
-    assert batch.hideable[:2].tolist() == [False, True]
+    asked = batch.requests - 10**15
+    assert asked.tolist() == [0, 7 * HOUR]
+    assert batch.hideable.tolist() == [False, True]
 
 
 def test_a_basket_is_shuffled_anew_each_epoch_and_the_same_epoch_is_the_same() -> None:
     log = log_of([list(range(1, 13))], [[0] * 12])
-    orders = [next(iter(sequences_of(log).epoch(number, 1))).items[:12].tolist() for number in (0, 1, 0)]
+    orders = [next(iter(sequences_of(log).epoch(number, 1))).pair_items[:12].tolist() for number in (0, 1, 0)]
     assert orders[0] != orders[1]
     assert orders[0] == orders[2]
     assert sorted(orders[0]) == list(range(1, 13))
@@ -82,10 +84,13 @@ def test_an_epoch_goes_on_from_any_batch() -> None:
     assert all(np.array_equal(a.items, b.items) for a, b in zip(whole[2:], rest, strict=True))
 
 
-def test_padding_is_less_than_a_block() -> None:
-    generator = np.random.default_rng(0)
-    log = log_of([[1] * int(n) for n in generator.integers(1, 200, 60)])
-    for batch in sequences_of(log, shape=SHAPE, batch_events=2048).epoch(0, 1):
-        assert int((batch.segments == 0).sum()) < batch.block
-        longest = int(np.bincount(batch.segments).max())
-        assert batch.block * batch.back >= min(SHAPE.window, longest) - 1
+def test_the_last_event_of_a_history_is_taught_and_not_read() -> None:
+    (batch,) = sequences_of(log_of([[1, 2, 3], [4], [5, 6]])).epoch(0, 1)
+    assert batch.events == 6
+    assert sorted(batch.items.tolist()) == [1, 2, 5]
+    assert sorted(batch.pair_items.tolist()) == [1, 2, 3, 4, 5, 6]
+
+
+def test_events_are_counted_once_where_long_histories_overlap() -> None:
+    log = log_of([[1] * 200, [2] * 7])
+    assert sum(batch.events for batch in sequences_of(log, shape=SHORT, batch_events=16).epoch(0, 1)) == len(log)

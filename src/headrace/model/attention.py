@@ -1,10 +1,10 @@
 """Attention inside a sliding window of events, with relative position and relative time as bias.
 
-One function serves three layouts: packed blocks (training), padded histories (encoding at once) and slots of a cache
-plus new events (stepping). A layout says for each pair of a query and a key how many events lie between them, how much
-time, and whether the query may read the key; the arithmetic is the same.
+One function serves two layouts: padded histories (encoding at once) and slots of a cache plus new events (stepping).
+A layout says for each pair of a query and a key how many events lie between them, how much time, and whether the query
+may read the key. `packed.py` computes the same for training, without matrices.
 
-Shapes: G groups, Q queries and K keys of a group, D width, H heads, E = D / H, N packed events, W window.
+Shapes: G groups, Q queries and K keys of a group, D width, H heads, E = D / H, W window.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ UNKNOWN_TIME = TIME_BUCKETS
 """The bucket of a request whose time is hidden."""
 
 _BUCKET_SHIFT = 0.37
+BUCKET_FACTOR = 2.0**_BUCKET_SHIFT
 """Moves the borders off whole seconds, so that two machines that round log2 differently still agree on the bucket."""
 
 
@@ -101,50 +102,6 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tenso
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """Return (..., H, E) from (..., D)."""
     return x.reshape(*x.shape[:-1], heads, x.shape[-1] // heads)
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """How a packed stream is cut for attention: each block of `size` events reads itself and `back` blocks before.
-
-    `size * back` must be at least W - 1, or at least the longest segment less one.
-    """
-
-    size: int
-    back: int
-
-    def queries(self, x: Tensor) -> Tensor:
-        """Cut (N, ...) into (N / size, size, ...)."""
-        return x.reshape(-1, self.size, *x.shape[1:])
-
-    def keys(self, x: Tensor) -> Tensor:
-        """Return (N / size, (back + 1) * size, ...): the blocks before and the block itself; zeros before the first."""
-        blocks = self.queries(x)
-        padding = x.new_zeros(self.back, *blocks.shape[1:])
-        padded = torch.cat([padding, blocks])
-        return torch.cat([padded[i : i + len(blocks)] for i in range(self.back + 1)], dim=1)
-
-    def ages(self) -> Tensor:
-        """Return (Q, K): events from key to query, negative for keys that come after it."""
-        return torch.arange(self.size)[:, None] + self.back * self.size - torch.arange((self.back + 1) * self.size)
-
-
-def packed_layout(times: Tensor, segments: Tensor, requests: Tensor | None, blocks: Blocks, window: int) -> Layout:
-    """Lay out a packed stream.
-
-    Args:
-        times: (N,) int64 microseconds; N a multiple of `blocks.size`.
-        segments: (N,) int64, 1 and up, a number per history; an event reads its own history only.
-        requests: (N,) int64, when each place is asked, -1 for unknown; None reads at the event's own time.
-        blocks: the cut.
-        window: W.
-    """
-    asked = times if requests is None else requests
-    buckets = time_buckets(blocks.queries(asked)[:, :, None], blocks.keys(times)[:, None, :])
-    if requests is not None:
-        buckets = buckets.masked_fill((blocks.queries(requests) < 0)[:, :, None], UNKNOWN_TIME)
-    same = blocks.queries(segments)[:, :, None] == blocks.keys(segments)[:, None, :]
-    return window_layout(blocks.ages(), buckets, same, window)
 
 
 def padded_layout(times: Tensor, window: int) -> Layout:

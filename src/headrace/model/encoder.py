@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from headrace.core.formats import Shape
-from headrace.model.attention import Blocks, Layout, RelativeBias, attend, packed_layout, padded_layout, split_heads
+from headrace.model.attention import Layout, RelativeBias, attend, padded_layout, split_heads
 from headrace.model.dropout import Dropout
+from headrace.model.packed import Stream, attend_packed
 
 VALUE_KNOTS = 9
 """A value between 0 and 1 is read by linear interpolation between this many learned vectors."""
@@ -67,26 +68,33 @@ class Block(nn.Module):
         self.combine = nn.Linear(width, width, bias=False)
         self.feed = FeedForward(width, drop)
 
-    def forward(self, x: Tensor, layout: Layout, queries: Cut, memory: Cut) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the next (..., D), and the keys and the values (..., D) of the events in `x`.
+    def forward(self, x: Tensor, layout: Layout, memory: Cut) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the next (B, n, D), and the keys and the values (B, n, D) of the events in `x`.
 
         Args:
-            x: (..., D) events.
+            x: (B, n, D) events.
             layout: who reads whom.
-            queries: cuts (..., D) into groups (G, Q, D).
-            memory: for 0 the keys, for 1 the values: takes those of `x` (..., D) to those that its groups may read,
-                (G, K, D).
+            memory: for 0 the keys, for 1 the values: takes those of `x` (B, n, D) to all that they may read, (B, K, D).
         """
         normed = self.attention_norm(x)
         keys, values = self.key(normed), self.value(normed)
         mixed = attend(
-            split_heads(queries(self.query(normed), 0), self.heads),
+            split_heads(self.query(normed), self.heads),
             split_heads(memory(keys, 0), self.heads),
             split_heads(memory(values, 1), self.heads),
             self.bias(layout),
         )
-        x = x + torch.sigmoid(self.gate(normed)) * self.drop(self.combine(mixed.reshape(x.shape)))
-        return self.feed(x), keys, values
+        return self._finish(x, normed, mixed), keys, values
+
+    def packed(self, x: Tensor, stream: Stream) -> Tensor:
+        """Return the next (N, D) of a packed stream."""
+        normed = self.attention_norm(x)
+        mixed = attend_packed(self.query(normed), self.key(normed), self.value(normed), self.bias, stream)
+        return self._finish(x, normed, mixed)
+
+    def _finish(self, x: Tensor, normed: Tensor, mixed: Tensor) -> Tensor:
+        finished: Tensor = self.feed(self.drop.add_gated(x, self.gate(normed), self.combine(mixed)))
+        return finished
 
 
 class FeedForward(nn.Module):
@@ -104,7 +112,7 @@ class FeedForward(nn.Module):
         """Return (..., D) from (..., D)."""
         normed = self.norm(x)
         fed = self.contract(F.gelu(self.expand(normed)))
-        return x + torch.sigmoid(self.gate(normed)) * self.drop(fed)
+        return self.drop.add_gated(x, self.gate(normed), fed)
 
 
 class Encoder(nn.Module):
@@ -117,12 +125,12 @@ class Encoder(nn.Module):
         self.events = EventInput(shape.width, len(shape.types))
         self.blocks = nn.ModuleList(Block(shape.width, shape.heads, shape.window, drop) for _ in range(shape.layers))
 
-    def packed(self, x: Tensor, times: Tensor, segments: Tensor, blocks: Blocks) -> Tensor:
-        """Encode a packed stream: (N, D) embedded events, times and segments (N,) as in `packed_layout`, to (N, D)."""
-        layout = packed_layout(times, segments, None, blocks, self.shape.window)
+    def packed(self, x: Tensor, stream: Stream) -> Tensor:
+        """Encode a packed stream: (N, D) embedded events to (N, D) states."""
         x = self.drop(x)
         for block in self.blocks:
-            x, _, _ = block(x, layout, lambda new, _: blocks.queries(new), lambda new, _: blocks.keys(new))
+            assert isinstance(block, Block)
+            x = block.packed(x, stream)
         return x
 
     def forward(self, x: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
@@ -139,7 +147,7 @@ class Encoder(nn.Module):
         layout = padded_layout(times, self.shape.window)
         caches = []
         for block in self.blocks:
-            x, keys, values = block(x, layout, _same, _same)
+            x, keys, values = block(x, layout, _same)
             caches.append(torch.stack([keys, values], dim=1))
         return x, torch.stack(caches, dim=1)
 
@@ -157,9 +165,7 @@ class Encoder(nn.Module):
         caches = []
         for number, block in enumerate(self.blocks):
             of_layer = slots[:, number]
-            x, keys, values = block(
-                x, layout, _same, lambda new, kind, of=of_layer: torch.cat([of[:, kind], new], dim=1)
-            )
+            x, keys, values = block(x, layout, lambda new, kind, of=of_layer: torch.cat([of[:, kind], new], dim=1))
             caches.append(torch.stack([keys, values], dim=1))
         return x, torch.stack(caches, dim=1)
 

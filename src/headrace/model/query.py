@@ -15,17 +15,16 @@ from headrace.core.formats import Shape
 from headrace.model.attention import (
     TIME_BUCKETS,
     UNKNOWN_TIME,
-    Blocks,
     Layout,
     RelativeBias,
     attend,
-    packed_layout,
     split_heads,
     time_buckets,
     window_layout,
 )
 from headrace.model.dropout import Dropout
 from headrace.model.encoder import FeedForward
+from headrace.model.packed import Stream, attend_packed
 
 HOUR_US = 3_600_000_000
 _UNKNOWN_HOUR = 24
@@ -72,14 +71,12 @@ class Query(nn.Module):
         self.start = nn.Parameter(torch.zeros(width))
         self.out_norm = nn.LayerNorm(width)
 
-    def packed(self, states: Tensor, times: Tensor, segments: Tensor, requests: Tensor, blocks: Blocks) -> Tensor:
-        """Ask at every place of a packed stream: (N, D) states, (N,) times, segments and requests, to (N, D)."""
-        layout = packed_layout(times, segments, requests, blocks, self.shape.window)
+    def packed(self, states: Tensor, times: Tensor, requests: Tensor, stream: Stream) -> Tensor:
+        """Ask at every place of a packed stream: (N, D) states, (N,) times and requests, to (N, D)."""
         memory = self.memory_norm(states)
         asking = states + self.time(requests, times)
         normed = self.query_norm(asking)
-        keys, values = blocks.keys(self.key(memory)), blocks.keys(self.value(memory))
-        mixed = self._mix(blocks.queries(self.ask(normed)), keys, values, layout).reshape(asking.shape)
+        mixed = attend_packed(self.ask(normed), self.key(memory), self.value(memory), self.bias, stream.at(requests))
         return self._finish(asking, normed, mixed)
 
     def forward(self, states: Tensor, times: Tensor, ages: Tensor, requests: Tensor) -> Tensor:
@@ -119,6 +116,6 @@ class Query(nn.Module):
         return attend(query, keys, values, self.bias(layout))
 
     def _finish(self, asking: Tensor, normed: Tensor, mixed: Tensor) -> Tensor:
-        x = asking + torch.sigmoid(self.gate(normed)) * self.drop(self.combine(mixed))
+        x = self.drop.add_gated(asking, self.gate(normed), self.combine(mixed))
         finished: Tensor = self.out_norm(self.feed(x))
         return finished

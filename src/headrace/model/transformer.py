@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from headrace.core.formats import Shape
-from headrace.model.attention import Blocks
 from headrace.model.dropout import Dropout
 from headrace.model.encoder import Encoder
 from headrace.model.items import Items
+from headrace.model.packed import Stream
 from headrace.model.query import Query
 
 _STANDARD_DEVIATION = 0.02
@@ -28,9 +28,7 @@ class Transformer(nn.Module):
             if name.startswith(("encoder.events", "query.time")) and parameter.dim() > 1:
                 nn.init.normal_(parameter, std=_STANDARD_DEVIATION)
 
-    def packed_users(
-        self, x_ND: Tensor, times_N: Tensor, segments_N: Tensor, requests_N: Tensor, blocks: Blocks
-    ) -> Tensor:
+    def packed_users(self, x_ND: Tensor, times_N: Tensor, segments_N: Tensor, requests_N: Tensor) -> Tensor:
         """Return (N, D): the user vector of every place of a packed stream, asked at `requests_N`; for training."""
-        states = self.encoder.packed(x_ND, times_N, segments_N, blocks)
-        return self.query.packed(states, times_N, segments_N, requests_N, blocks)
+        stream = Stream.of(times_N, segments_N, self.shape.window)
+        return self.query.packed(self.encoder.packed(x_ND, stream), times_N, requests_N, stream)

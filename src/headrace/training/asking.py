@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from headrace.data.log import Floats
-from headrace.model.attention import Blocks
 from headrace.model.transformer import Transformer
 from headrace.training.batches import Sequences
 
@@ -71,7 +70,6 @@ def users_at_places(model: Transformer, inputs: Tensor, sequences: Sequences) ->
                 torch.from_numpy(batch.times),
                 torch.from_numpy(batch.segments),
                 torch.full((len(batch.times),), -1, dtype=torch.int64),
-                Blocks(batch.block, batch.back),
             ).numpy()
             users[places[owned] + 1] = found[: len(places)][owned]
     return users

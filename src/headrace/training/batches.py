@@ -13,15 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from headrace.core.formats import Shape, Ties
 from headrace.data.log import Bools, EventLog, Floats, Ints, Longs
-
-Kind = TypeVar("Kind", bound=np.generic)
 
 SAME_BASKET_WEIGHT = 0.3
 _CLASSES = (17, 33)
@@ -36,20 +32,20 @@ class Batch:
     """One step's events and targets.
 
     Args:
-        items: (N,) item indices; N is a multiple of `block`, 0 in the padding at the end.
+        events: of the log that it teaches, each once an epoch.
+        items: (N,) item indices of the events that are read.
         types: (N,) type indices.
         values: (N,) 0..1, -1 for none.
         times: (N,) int64 microseconds.
-        segments: (N,) int64 number of the history within the batch, from 1; 0 for padding.
+        segments: (N,) int64 ascending number of the history within the batch.
         requests: (N,) int64, the time of the event that follows; -1 where nothing follows.
         hideable: (N,) bool, whether the request's time may be hidden from the place.
         pair_places: (P,) int64 ascending places; -1 asks for a new user's first event.
         pair_items: (P,) the targets.
         pair_weights: (P,) float32.
-        block: events per attention block.
-        back: blocks before its own that a block reads.
     """
 
+    events: int
     items: Ints
     types: Ints
     values: Floats
@@ -60,8 +56,6 @@ class Batch:
     pair_places: Longs
     pair_items: Ints
     pair_weights: Floats
-    block: int
-    back: int
 
 
 class Sequences:
@@ -99,8 +93,11 @@ class Sequences:
         generator = np.random.default_rng([seed, number, 17])
         order = self._order(generator)
         target_ends = self._target_ends()
+        # The last event of a history is a target and nothing more: no place reads it that has a target.
+        ends = self._chunks[:, 1]
+        stops = ends - (target_ends[ends - 1] == ends)
         for rows in self._plan(generator)[first:]:
-            yield self._batch(self._chunks[rows], order, target_ends)
+            yield self._batch(rows, stops[rows], order, target_ends)
 
     def walk(self) -> Iterator[tuple[Batch, Longs, Bools]]:
         """Yield every event once, in the log's order: a batch, the log's place of each event, and whether to read it.
@@ -115,7 +112,7 @@ class Sequences:
             chunks = self._chunks[rows]
             places = _ranges(chunks[:, 0], chunks[:, 1])
             owned = places >= np.repeat(chunks[:, 2], chunks[:, 1] - chunks[:, 0])
-            yield self._batch(chunks, order, target_ends), places, owned
+            yield self._batch(rows, chunks[:, 1], order, target_ends), places, owned
 
     def _order(self, generator: np.random.Generator) -> Longs:
         """Return (all events,) the place in the log of each event, baskets shuffled."""
@@ -137,7 +134,7 @@ class Sequences:
         return np.where(last, places + 1, ends).astype(np.int64)
 
     def _plan(self, generator: np.random.Generator) -> list[Longs]:
-        """Pack chunks of like length together: short histories need short attention blocks. Batches in random order."""
+        """Pack chunks of like length together; batches in random order."""
         sizes = self._chunks[:, 1] - self._chunks[:, 0]
         borders = [*(border for border in _CLASSES if border <= self.window), self.window + 1]
         classes = np.digitize(sizes, borders)
@@ -150,14 +147,12 @@ class Sequences:
             batches.extend(np.split(rows, np.flatnonzero(np.diff(number)) + 1))
         return [batches[place] for place in generator.permutation(len(batches))]
 
-    def _batch(self, chunks: Longs, order: Longs, target_ends: Longs) -> Batch:
-        starts, ends, owned = chunks.T
-        sizes = ends - starts
-        block, back = _block(int(sizes.max()), self.window)
-        places = _ranges(starts, ends)
-        padding = -len(places) % block
-        rows = order[places]
-        segments = np.repeat(np.arange(1, len(chunks) + 1), sizes)
+    def _batch(self, rows: Longs, stops: Longs, order: Longs, target_ends: Longs) -> Batch:
+        """Return the batch that reads each of these chunks from its start to its stop."""
+        starts, ends, owned = self._chunks[rows].T
+        sizes = stops - starts
+        places = _ranges(starts, stops)
+        events = order[places]
         mine = places >= np.repeat(owned, sizes)
         following = np.minimum(places + 1, len(self.log) - 1)
         counts = np.where(mine, target_ends[places] - places - 1, 0)
@@ -166,20 +161,19 @@ class Sequences:
         pair_places = np.repeat(np.arange(len(places)), counts)
         targets = order[_ranges(places + 1, places + 1 + counts)]
         weights = np.where(inside, SAME_BASKET_WEIGHT, 1.0)[pair_places]
-        firsts = self._first_baskets(starts[np.isin(starts, self._starts, assume_unique=False)], order)
+        firsts = self._first_baskets(starts[rows < len(self._starts)], order)
         return Batch(
-            items=_pad(self.log.items[rows], padding),
-            types=_pad(self.log.types[rows], padding),
-            values=_pad(self.values[rows], padding, -1.0),
-            times=_pad(self.log.times[rows], padding),
-            segments=_pad(segments, padding),
-            requests=_pad(requests, padding, -1),
-            hideable=_pad(~inside, padding),
+            events=int((ends - owned).sum()),
+            items=self.log.items[events],
+            types=self.log.types[events],
+            values=self.values[events],
+            times=self.log.times[events],
+            segments=np.repeat(np.arange(len(rows)), sizes),
+            requests=requests,
+            hideable=~inside,
             pair_places=np.concatenate([np.full(len(firsts), START_PLACE), pair_places]).astype(np.int64),
             pair_items=self.log.items[np.concatenate([firsts, targets])],
             pair_weights=np.concatenate([np.ones(len(firsts)), weights]).astype(np.float32),
-            block=block,
-            back=back,
         )
 
     def _first_baskets(self, starts: Longs, order: Longs) -> Longs:
@@ -199,7 +193,10 @@ def _baskets(log: EventLog) -> Longs:
 
 
 def _chunks(starts: Longs, ends: Longs, overlap: int, longest: int) -> Longs:
-    """Cut histories longer than `longest` into chunks (start, end, first place with a loss) that overlap."""
+    """Cut histories longer than `longest` into chunks (start, end, first place with a loss) that overlap.
+
+    First those with which the histories begin, in their order.
+    """
     begins = np.stack([starts, np.minimum(ends, starts + longest), starts], axis=1)
     rows = []
     long = np.flatnonzero(ends - starts > longest)
@@ -212,20 +209,9 @@ def _chunks(starts: Longs, ends: Longs, overlap: int, longest: int) -> Longs:
     return np.concatenate([begins, np.array(rows, dtype=np.int64).reshape(-1, 3)])
 
 
-def _block(longest: int, window: int) -> tuple[int, int]:
-    if longest < window:
-        return -(-longest // 8) * 8, 1
-    # Two blocks of half a window back: 1.5 W keys for a query where whole blocks would read 2 W.
-    return max(1, -(-window // 2)), 2
-
-
 def _ranges(starts: Longs, ends: Longs) -> Longs:
     """Return the concatenated ranges `starts[i]:ends[i]`."""
     sizes = ends - starts
     total = int(sizes.sum())
     begin = np.repeat(starts - np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes)
     return np.asarray(np.arange(total, dtype=np.int64) + begin)
-
-
-def _pad(array: NDArray[Kind], n: int, value: float = 0) -> NDArray[Kind]:
-    return np.concatenate([array, np.full(n, value, dtype=array.dtype)])

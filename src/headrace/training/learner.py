@@ -18,7 +18,6 @@ from torch import Tensor
 
 from headrace.core.errors import ModelError
 from headrace.data.log import Floats, Longs
-from headrace.model.attention import Blocks
 from headrace.model.items import ItemContent, new_ids
 from headrace.model.losses import Pairs, softmax_loss
 from headrace.model.transformer import Transformer
@@ -148,7 +147,6 @@ class Learner:
             torch.from_numpy(batch.times),
             torch.from_numpy(batch.segments),
             torch.from_numpy(requests),
-            Blocks(batch.block, batch.back),
         )
         asked, queries = np.unique(batch.pair_places + 1, return_inverse=True)
         everyone = torch.cat([self.model.query.beginning(), users])
@@ -173,11 +171,14 @@ class _Places:
 
 
 def _distinct(batch: Batch, negatives: Longs, shift: Floats) -> tuple[Tensor, _Places]:
-    together = np.concatenate([batch.items, batch.pair_items, negatives])
-    rows, inverse = np.unique(together, return_inverse=True)
-    parts = np.split(inverse.astype(np.int64), [len(batch.items), len(batch.items) + len(batch.pair_items)])
-    items, targets, drawn = (torch.from_numpy(part) for part in parts)
-    return torch.from_numpy(rows.astype(np.int64)), _Places(items, targets, drawn, torch.from_numpy(shift))
+    parts = batch.items, batch.pair_items, negatives
+    places = np.zeros(1 + max((int(part.max()) for part in parts if len(part)), default=0), np.int64)
+    for part in parts:
+        places[part] = 1
+    rows = np.flatnonzero(places)
+    places[rows] = np.arange(len(rows))
+    items, targets, drawn = (torch.from_numpy(places[part]) for part in parts)
+    return torch.from_numpy(rows), _Places(items, targets, drawn, torch.from_numpy(shift))
 
 
 def _pairs(queries: Longs, weights: Floats, places: _Places) -> Pairs:

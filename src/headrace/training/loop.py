@@ -64,7 +64,7 @@ class Training:
                 )
                 state.step += 1
                 state.batch += 1
-                self.events += int((batch.segments > 0).sum())
+                self.events += batch.events
                 self._recent.append(loss)
                 after_step(self)
                 if state.step >= until:

@@ -8,11 +8,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from headrace.model.compiled import Floats, Longs, Part, floats, in_parts, kernel, parts_of
+
 BETAS = (0.9, 0.98)
 _EPSILON = 1e-8
+_KEEP_FIRST, _KEEP_SECOND, _ONE, _TINY = (np.float32(number) for number in (*BETAS, 1.0, _EPSILON))
 _CLIP = 1.0
 _FLOOR = 0.02
 
@@ -24,19 +28,30 @@ class RowAdam:
     """
 
     def __init__(self, table: Tensor) -> None:
+        assert table.is_contiguous(), "it is changed in its own memory"
         self.table = table
         self.first = torch.zeros_like(table)
         self.second = torch.zeros_like(table)
 
     def step(self, rows: Tensor, gradient: Tensor, *, rate: float, number: int) -> None:
         """Update `rows` (n,) distinct indices with `gradient` (n, D); `number` is the step, from 1."""
-        first, second = BETAS
-        mean = self.first[rows].mul_(first).add_(gradient, alpha=1 - first)
-        square = self.second[rows].mul_(second).addcmul_(gradient, gradient, value=1 - second)
-        self.first[rows] = mean
-        self.second[rows] = square
-        scale = rate * math.sqrt(1 - second**number) / (1 - first**number)
-        self.table[rows] -= scale * mean / (square.sqrt() + _EPSILON)
+        scale = rate * math.sqrt(1 - BETAS[1] ** number) / (1 - BETAS[0] ** number)
+        whole = tuple(floats(self.table, self.first, self.second))
+        in_parts(_adam, parts_of(len(rows)), np.float32(scale), rows.numpy(), *floats(gradient), whole)
+
+
+@kernel
+def _adam(part: Part, scale: np.float32, rows: Longs, gradient: Floats, whole: tuple[Floats, Floats, Floats]) -> None:
+    table, first, second = whole
+    for place in range(part.start, part.stop):
+        row = rows[place]
+        for column in range(table.shape[1]):
+            slope = gradient[place, column]
+            mean = _KEEP_FIRST * first[row, column] + (_ONE - _KEEP_FIRST) * slope
+            square = _KEEP_SECOND * second[row, column] + (_ONE - _KEEP_SECOND) * slope * slope
+            first[row, column] = mean
+            second[row, column] = square
+            table[row, column] -= scale * mean / (np.sqrt(square) + _TINY)
 
 
 @dataclass(frozen=True)

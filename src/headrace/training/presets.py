@@ -73,7 +73,7 @@ PRESETS: dict[PresetName, Preset] = {
 
 _TINY_EVENTS = 20_000
 _BASE_EVENTS = 500_000
-_BASE_SPEED = 8_000
+_BASE_SPEED = 16_000
 """Events a second of `base` on two cores."""
 _BASE_EPOCHS = 10
 """With fewer than this in the time given, `small` gets further."""

@@ -59,6 +59,24 @@ def test_the_weights_are_those_that_people_chose_by() -> None:
     assert [getattr(blend, name) for name in PARTS] == pytest.approx(true.tolist(), abs=0.07)
 
 
+def test_where_a_part_is_no_log_chance_the_weights_are_searched() -> None:
+    """`last` points at the target softly, or at another item with all its might, which a log chance must fear."""
+    chance = np.random.default_rng(9)
+    made = []
+    for _ in range(800):
+        parts = np.zeros((len(PARTS), 40), np.float32)
+        target, other = chance.integers(40, size=2)
+        right = chance.random() < 0.55
+        parts[PARTS.index("last"), target if right else other] = 1 if right else 30
+        parts[PARTS.index("encoder")] = chance.normal(size=40)
+        parts[PARTS.index("encoder"), target] += 1
+        made.append(Sample(parts, np.array([target], np.int32), 1, 0))
+    blend = fit_blend(made[1::2])
+    # A soft 1 must outweigh what chance gives the encoder; the likelihood gives `last` a hundredth of its weight.
+    assert blend.last > 2 * blend.encoder > 0
+    assert blend_ndcg(made[::2], blend) > 1.1 * blend_ndcg(made[::2], single("last"))
+
+
 def test_parts_that_see_different_things_are_blended() -> None:
     made = samples(3, n=150)
     assert blend_ndcg(made, fit_blend(made)) > 1.1 * max(blend_ndcg(made, single(name)) for name in PARTS)

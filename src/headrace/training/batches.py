@@ -20,9 +20,6 @@ from headrace.core.formats import Shape, Ties
 from headrace.data.log import Bools, EventLog, Floats, Ints, Longs
 
 SAME_BASKET_WEIGHT = 0.3
-_CLASSES = (17, 33)
-"""Histories of up to 16, up to 32, up to the window, and longer are packed apart."""
-
 START_PLACE = -1
 """The query of a pair that asks what a new user does first."""
 
@@ -134,18 +131,11 @@ class Sequences:
         return np.where(last, places + 1, ends).astype(np.int64)
 
     def _plan(self, generator: np.random.Generator) -> list[Longs]:
-        """Pack chunks of like length together; batches in random order."""
-        sizes = self._chunks[:, 1] - self._chunks[:, 0]
-        borders = [*(border for border in _CLASSES if border <= self.window), self.window + 1]
-        classes = np.digitize(sizes, borders)
-        batches: list[Longs] = []
-        for kind in np.unique(classes):
-            rows = generator.permutation(np.flatnonzero(classes == kind))
-            ends = np.cumsum(sizes[rows])
-            parts = max(1, round(float(ends[-1]) / self.batch_events))
-            number = np.minimum((ends - 1) * parts // ends[-1], parts - 1)
-            batches.extend(np.split(rows, np.flatnonzero(np.diff(number)) + 1))
-        return [batches[place] for place in generator.permutation(len(batches))]
+        """Share the chunks out to batches at random, about as many events to each."""
+        rows = generator.permutation(len(self._chunks))
+        ends = np.cumsum((self._chunks[:, 1] - self._chunks[:, 0])[rows])
+        number = np.minimum((ends - 1) * self.steps_per_epoch // ends[-1], self.steps_per_epoch - 1)
+        return np.split(rows, np.flatnonzero(np.diff(number)) + 1)
 
     def _batch(self, rows: Longs, stops: Longs, order: Longs, target_ends: Longs) -> Batch:
         """Return the batch that reads each of these chunks from its start to its stop."""

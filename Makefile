@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test format bench-quick bench-quality bench-quality-full clean
+.PHONY: install demo test format bench-quality bench-quality-full clean
 
 install: $(VENV)/.installed
 

@@ -65,7 +65,7 @@ def wait_until_ready(port: int, started: float) -> float:
                 if connection.getresponse().status == 200:
                     return time.monotonic() - started
         except OSError:
-            time.sleep(0.01)
+            time.sleep(0.01)  # nobody listens yet: nothing to wait on but the clock
     raise SystemExit(f"the service was not ready after {PATIENCE_S:.0f} s")
 
 
@@ -111,7 +111,7 @@ def one_round(round_: int, command: list[str], store: Path, items: list[str], se
         ]
         for thread in threads:
             thread.start()
-        time.sleep(seconds)
+        time.sleep(seconds)  # the load runs meanwhile
         os.kill(service.pid, signal.SIGKILL)
         for thread in threads:
             thread.join()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -94,20 +95,20 @@ class Split:
     n_items: int
 
 
-class Peer:
+class Peer(ABC):
     """A method under test, as `run` drives it: choose settings, learn, answer."""
 
+    @abstractmethod
     def choose(self, split: Split) -> dict[str, float | int | str]:
         """Return the settings that answer `split.choose` best after learning from the stage `fitted`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def learn(self, split: Split, stage: str) -> None:
         """Learn from the events of a stage with the chosen settings."""
-        raise NotImplementedError
 
+    @abstractmethod
     def answer(self, split: Split, asked: Asked, seen: Seen) -> Ints:
         """Return (Q, LIST) items, best first, 0 behind the end of a shorter list."""
-        raise NotImplementedError
 
     def follow(self, split: Split, seen: Seen) -> Ints | None:
         """Return the lists of `split.test` when each event is learned from once it is over; None if it cannot."""

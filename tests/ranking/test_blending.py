@@ -59,22 +59,29 @@ def test_the_weights_are_those_that_people_chose_by() -> None:
     assert [getattr(blend, name) for name in PARTS] == pytest.approx(true.tolist(), abs=0.07)
 
 
-def test_where_a_part_is_no_log_chance_the_weights_are_searched() -> None:
-    """`last` points at the target softly, or at another item with all its might, which a log chance must fear."""
+@pytest.mark.parametrize(("share", "might"), [(0.7, 30), (0.5, 3)])
+def test_where_a_part_is_no_log_chance_the_weights_are_searched(share: float, might: float) -> None:
+    """`last` points at the target softly, or at another item with more might, which a log chance must fear.
+
+    In the first world it alone is better than the likely weights; in the second the halves must tell.
+    """
     chance = np.random.default_rng(9)
     made = []
     for _ in range(800):
         parts = np.zeros((len(PARTS), 40), np.float32)
         target, other = chance.integers(40, size=2)
-        right = chance.random() < 0.55
-        parts[PARTS.index("last"), target if right else other] = 1 if right else 30
-        parts[PARTS.index("encoder")] = chance.normal(size=40)
-        parts[PARTS.index("encoder"), target] += 1
+        right = chance.random() < share
+        parts[PARTS.index("last"), target if right else other] = 1 if right else might
+        for name in ("encoder", "counts"):
+            parts[PARTS.index(name)] = chance.normal(size=40)
+            parts[PARTS.index(name), target] += 1.2
         made.append(Sample(parts, np.array([target], np.int32), 1, 0))
     blend = fit_blend(made[1::2])
-    # A soft 1 must outweigh what chance gives the encoder; the likelihood gives `last` a hundredth of its weight.
-    assert blend.last > 2 * blend.encoder > 0
-    assert blend_ndcg(made[::2], blend) > 1.1 * blend_ndcg(made[::2], single("last"))
+    both = Blend(encoder=1.0, counts=1.0, popularity=0.0)
+    assert (blend_ndcg(made, single("last")) > blend_ndcg(made, both)) == (share > 0.5)
+    # A soft 1 must outweigh what chance gives the others; the likelihood gives `last` no more weight than them.
+    assert blend.last > 1.5 * max(blend.encoder, blend.counts) > 0
+    assert blend_ndcg(made[::2], blend) > 1.05 * max(blend_ndcg(made[::2], one) for one in (single("last"), both))
 
 
 def test_parts_that_see_different_things_are_blended() -> None:

@@ -146,7 +146,7 @@ class FirstBlend(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShortBlend(msgspec.Struct, frozen=True, kw_only=True):
-    """Weights of the same parts for users of few events; see `Blend`."""
+    """Weights of the parts of a score, for users of few events; see `Blend`."""
 
     encoder: float = 0.0
     counts: float = 0.0
@@ -158,7 +158,7 @@ class ShortBlend(msgspec.Struct, frozen=True, kw_only=True):
     association: float = 0.0
 
 
-class Blend(msgspec.Struct, frozen=True, kw_only=True):
+class Blend(ShortBlend, frozen=True, kw_only=True):
     """Weights of the parts of a score, each standardised over a request's candidates.
 
     `popularity` mixes all windows up to all time, `recent` is of a week. `counts` reads the transitions from a long
@@ -170,11 +170,6 @@ class Blend(msgspec.Struct, frozen=True, kw_only=True):
     encoder: float
     counts: float
     popularity: float
-    content: float = 0.0
-    repeat: float = 0.0
-    recent: float = 0.0
-    last: float = 0.0
-    association: float = 0.0
     first: FirstBlend = FirstBlend()
     short: ShortBlend | None = None
 

@@ -130,13 +130,13 @@ def _fit(samples: Sequence[Sample], default: str, usable: Sequence[int]) -> list
     usable = [part for part in usable if telling[part]]
     if not usable:
         return [float(name == default) for name in PARTS]
-    likely, searched = _most_likely(stack, usable), _search(stack, usable)
+    likely, searched = _both_ways(stack, usable)
     if likely.any() and _ndcg(stack, likely) >= max(_ndcg(stack, one) for one in _alone(usable)) - _LEAST_GAIN:
         halves = _stack(samples[::2]), _stack(samples[1::2])
-        by_search, by_likelihood = (
-            sum(_ndcg(asked, fit(known, usable)) for known, asked in (halves, halves[::-1]))
-            for fit in (_search, _most_likely)
-        )
+        found = [
+            [_ndcg(asked, weights) for weights in _both_ways(known, usable)] for known, asked in (halves, halves[::-1])
+        ]
+        by_likelihood, by_search = map(sum, zip(*found, strict=True))
         searched = searched if by_search > _CLEAR_GAIN * by_likelihood else likely
     return [round(weight, 6) for weight in searched.tolist()]
 
@@ -183,9 +183,14 @@ def _alone(usable: Sequence[int]) -> Floats:
     return rows
 
 
-def _search(stack: _Stack, usable: Sequence[int]) -> Floats:
-    """Return the P weights that changes of one weight at a time lead to, from the best of the likely and each alone."""
+def _both_ways(stack: _Stack, usable: Sequence[int]) -> tuple[Floats, Floats]:
+    """Return the most likely weights and the searched ones, (P,) each."""
     likely = _most_likely(stack, usable)
+    return likely, _search(stack, usable, likely)
+
+
+def _search(stack: _Stack, usable: Sequence[int], likely: Floats) -> Floats:
+    """Return the P weights that changes of one weight at a time lead to, from the best of the likely and each alone."""
     starts = [*([likely] if likely.any() else []), *_alone(usable)]
     values = [_ndcg(stack, weights) for weights in starts]
     best: Floats = starts[int(np.argmax(values))]

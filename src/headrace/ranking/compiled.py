@@ -1,4 +1,4 @@
-"""The one place that touches Numba: a typed decorator for loops that arrays cannot say."""
+"""A typed decorator of Numba for loops that arrays cannot say; every sum in its order, unlike `model.compiled`."""
 
 from __future__ import annotations
 

@@ -77,14 +77,14 @@ class Scorer:
         return weights
 
 
-def blend_for(blend: Blend, events: int) -> Blend | ShortBlend | FirstBlend:
+def blend_for(blend: Blend, events: int) -> ShortBlend | FirstBlend:
     """Return the weights for users with so many events."""
     if not events:
         return blend.first
     return blend.short if blend.short is not None and events <= SHORT_HISTORY else blend
 
 
-def weights_of(blend: Blend | ShortBlend | FirstBlend) -> Floats:
+def weights_of(blend: ShortBlend | FirstBlend) -> Floats:
     """Return (P,) the weights of the parts, 0 for one that the blend does not have."""
     return np.array([getattr(blend, name, 0.0) for name in PARTS], np.float32)
 

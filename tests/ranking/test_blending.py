@@ -48,7 +48,7 @@ def test_a_blend_is_never_worse_than_one_of_its_parts(seed: int) -> None:
 
 def test_the_weights_are_those_that_people_chose_by() -> None:
     chance = np.random.default_rng(8)
-    true = np.array([1.0, 0.5, 0.0, 0.25, 0.0, 0.75, 0.0, 2.0])
+    true = np.array([1.0, 0.5, 0.0, 0.25, 0.0, 0.75, 0.0, 2.0, 0.1])
     made = []
     for _ in range(4000):
         parts = chance.normal(size=(len(PARTS), 30)).astype(np.float32)
@@ -148,3 +148,14 @@ def test_people_who_rebuy_teach_the_weight_of_repeats() -> None:
     made = collect(asked, targets, sources=sources, rules=rules)
     assert learned_seen(made) == "include"
     assert fit_blend(made).repeat > 0
+
+
+def test_people_who_come_back_but_never_at_once_teach_to_move_on() -> None:
+    # Everybody compares two items by turns. The counts are of others, so habit alone knows of the two.
+    sources = sources_of(ring(80, 80, 2))
+    rules = standard_rules(sources.catalogue, RankingSettings())
+    pairs = [history([item, item + 40] * 3) for item in range(1, 40)]
+    asked = [Request(pair, seen="include") for pair in pairs]
+    made = collect(asked, [pair.items[:1] for pair in pairs], sources=sources, rules=rules)
+    assert blend_ndcg(made, single("repeat")) == pytest.approx(1 / np.log2(3))
+    assert blend_ndcg(made, fit_blend(made)) == 1

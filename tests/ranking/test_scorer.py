@@ -66,6 +66,14 @@ def test_what_the_history_does_not_lead_to_is_never_called_together() -> None:
     assert Scorer(COUNTS).reasons(request, found, np.array([3], np.int32), sources) == ["popular"]
 
 
+def test_moving_on_is_no_reason() -> None:
+    sources, request = sources_of(log()), Request(history([4]), seen="include")
+    (found,) = gather([request], sources)
+    blend = Blend(encoder=0, counts=0, popularity=0.1, other=5)
+    items = np.array([1, 2, 3], np.int32)
+    assert Scorer(blend).reasons(request, found, items, sources) == ["popular"] * 3
+
+
 def test_an_event_type_favours_items_that_get_it() -> None:
     sources = sources_of(log())
     sources.behaviour.types.add(np.full(20, 4, np.int32), np.full(20, 1, np.int32))

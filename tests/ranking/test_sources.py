@@ -114,6 +114,14 @@ def test_last_follows_the_end_of_a_history_and_counts_the_whole() -> None:
     assert last[1] > last[0] > 0
 
 
+def test_other_speaks_against_what_was_just_met() -> None:
+    sources = sources_of(ring(5, 5, 4))
+    basket, nobody = gather([Request(history([4, 1, 2], [0, 1, 1])), Request(history([]))], sources)
+    items = np.arange(1, 6, dtype=np.int32)
+    assert basket.parts(items)[part("other")].tolist() == [0, 0, 1, 1, 1]
+    assert nobody.parts(items)[part("other")].tolist() == [1, 1, 1, 1, 1]
+
+
 def test_a_large_catalogue_is_asked_in_small_chunks() -> None:
     assert chunk_size(sources_of(log_of({}, 7999))) == 1000
     assert chunk_size(sources_of(log_of({}, 1))) > 1000

@@ -156,6 +156,7 @@ class ShortBlend(msgspec.Struct, frozen=True, kw_only=True):
     recent: float = 0.0
     last: float = 0.0
     association: float = 0.0
+    other: float = 0.0
 
 
 class Blend(ShortBlend, frozen=True, kw_only=True):
@@ -163,6 +164,7 @@ class Blend(ShortBlend, frozen=True, kw_only=True):
 
     `popularity` mixes all windows up to all time, `recent` is of a week. `counts` reads the transitions from a long
     history, `last` those from its last few events, `association` sets them in proportion to how often items are met.
+    `other` is of every item but those just met: people come back to what they looked at, but not at once.
     `first` is for users without a history, `short` for those of up to `SHORT_HISTORY` events; None where these are many
     and the common weights fit them.
     """

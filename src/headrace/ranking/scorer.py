@@ -18,7 +18,7 @@ from headrace.ranking.sources import PARTS, Found, Sources
 
 POPULAR = PARTS.index("popularity")
 REASONS: tuple[Reason, ...] = ("next", "together", "popular", "similar", "again", "popular", "together", "together")
-"""The reason that goes with each part."""
+"""The reason that goes with each part; `other`, the last one, speaks against an item and is none."""
 
 # NDCG@10 between the cuts, and with counts 1, last 1 and recent 0.5 instead: movietweetings-100k 0.114 (0.100),
 # amazon-beauty 0.063 (0.061), ml-latest-small 0.056 (0.053); completejourney's groceries 0.065 with habit (0.062).
@@ -60,6 +60,7 @@ class Scorer:
         added[PARTS.index("association"), found.association[items] <= 0] = -np.inf
         added[PARTS.index("repeat"), found.repeats(items) <= 0] = -np.inf
         added[self._weights(request) == 0] = -np.inf
+        added[PARTS.index("other")] = -np.inf
         added[POPULAR] = np.maximum(added[POPULAR], np.finfo(np.float32).min)
         events = sources.behaviour.popularity.totals(len(sources.catalogue))[items]
         best = np.argmax(added, axis=0)

@@ -20,7 +20,7 @@ from headrace.ranking.largest import top
 from headrace.ranking.network import ItemVectors, Network
 from headrace.ranking.requests import Request
 
-PARTS = ("encoder", "counts", "popularity", "content", "repeat", "recent", "last", "association")
+PARTS = ("encoder", "counts", "popularity", "content", "repeat", "recent", "last", "association", "other")
 """The rows of a matrix of parts, and the fields of `core.formats.Blend`."""
 
 # A request keeps up to five rows of V floats while its chunk is computed: 128 MB at this many.
@@ -113,6 +113,7 @@ class Found:
         recent: (V + 1,) log popularity within a week.
         met: (m,) the distinct items of the history, ascending.
         habit: (m,) the strength of each one's repeat habit.
+        just_met: (j,) the items of the last moment of the history.
         liked: (l, P) what the items of the last events say, those that say something.
         contents: (V + 1, P) of the items; None without.
         popularity_weight: lambda.
@@ -127,6 +128,7 @@ class Found:
     recent: Floats
     met: Ints
     habit: Floats
+    just_met: Ints
     liked: Floats
     contents: Floats | None
     popularity_weight: float
@@ -147,6 +149,7 @@ class Found:
         parts[5] = self.recent[items]
         parts[6] = self.last[items]
         parts[7] = self.association[items]
+        parts[8] = ~np.isin(items, self.just_met)
         return parts
 
     def standardised(self, items: Ints) -> Floats:
@@ -242,6 +245,7 @@ def _find(request: Request, encoded: Floats | None, sources: Sources) -> Found:
         popularity_weight=settings.popularity_weight,
         met=met,
         habit=habit,
+        just_met=history.items[history.times == history.times[-1]] if len(history) else history.items,
         liked=_liked(history, sources.contents),
         contents=sources.contents,
     )

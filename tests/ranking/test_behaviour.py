@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from ranking_cases import HOUR, history, log_of
 
+from headrace.core.settings import RankingSettings
 from headrace.data.log import History
-from headrace.ranking.behaviour import Behaviour
+from headrace.ranking.behaviour import Behaviour, window_for
 
 rows = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 5), st.integers(0, 2)), max_size=12, unique=True)
 
@@ -54,3 +55,8 @@ def test_saved_behaviour_is_the_same_and_goes_on() -> None:
         each.change(history([]), history([4, 5, 1], [HOUR, HOUR, 3 * HOUR]))
     assert again.transitions.window == 3
     assert_same(behaviour, again)
+
+
+def test_a_large_log_is_counted_within_a_smaller_window() -> None:
+    knobs = RankingSettings(count_window=20, count_pairs=1000)
+    assert [window_for(events, knobs) for events in (0, 50, 51, 100, 333, 10_000)] == [20, 20, 19, 10, 3, 1]

@@ -81,6 +81,11 @@ def test_a_count_beyond_32_bits_stays_exact() -> None:
     columns, deltas = np.array([5, 6, 7, 6], np.int32), np.array([1, 2**31 - 1, 4, 9], np.int64)
     grouped.add_grouped(0, Groups(offsets, columns, deltas))
     assert content(grouped) == {(0, 5): 1, (1, 6): 2**31 + 8, (1, 7): 4}
+    assert content(CountRows.from_state(grouped.state())) == content(grouped)
+    # 32 bits again, once they do.
+    assert CountRows.from_state(table.state()).state()["counts"].dtype == np.int64
+    add(table, [(1, 1, -(2**32))])
+    assert CountRows.from_state(table.state()).state()["counts"].dtype == np.int32
 
 
 def test_rows_that_grow_and_are_emptied_again_do_not_fill_the_memory() -> None:

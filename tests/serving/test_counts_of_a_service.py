@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headrace.core.errors import NotFoundError
-from headrace.core.settings import ServingSettings, Settings
+from headrace.core.settings import RankingSettings, ServingSettings, Settings
 from headrace.core.types import Event
-from headrace.ranking.behaviour import Behaviour
+from headrace.ranking.behaviour import Behaviour, window_for
 from headrace.serving.batch import Written
 from headrace.serving.questions import Question
 from headrace.serving.service import Service
@@ -47,8 +47,8 @@ def assert_same_counts(one: Behaviour, other: Behaviour) -> None:
 
 
 def one_pass(service: Service) -> Behaviour:
-    behaviour = Behaviour(service.settings.ranking.count_window)
     log = canonical_log(service.store, ItemHashes(list(service.store.item_keys)))
+    behaviour = Behaviour(window_for(len(log), service.settings.ranking))
     if len(log):
         behaviour.add_log(log)
     return behaviour
@@ -59,9 +59,9 @@ def settled(service: Service) -> Behaviour:
     return service.engine.answering.behaviour
 
 
-def open_in(folder: Path, cache: int = 10_000) -> Service:
+def open_in(folder: Path, cache: int = 10_000, pairs: int = 1_000) -> Service:
     serving = ServingSettings(store=f"sqlite:///{folder}/shop.db", user_cache_bytes=cache)
-    return Service.open(Settings(serving=serving), clock=lambda: START)
+    return Service.open(Settings(serving=serving, ranking=RankingSettings(count_pairs=pairs)), clock=lambda: START)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -148,3 +148,18 @@ def test_a_snapshot_of_another_store_is_not_used(tmp_path: Path) -> None:
     again = open_in(tmp_path / "two")
     assert_same_counts(settled(again), one_pass(again))
     again.close()
+
+
+def test_a_store_that_has_grown_is_counted_anew_within_a_smaller_window(tmp_path: Path) -> None:
+    service = open_in(tmp_path)
+    service.add_events(
+        [Event(user_id="ann", item_id=item, time=START + MINUTE * place) for place, item in enumerate("abcd")]
+    ).result()
+    service.close()
+    again = open_in(tmp_path, pairs=8)
+    assert settled(again).transitions.window == 2
+    assert_same_counts(settled(again), one_pass(again))
+    again.close()
+    last = open_in(tmp_path, pairs=8)
+    assert_same_counts(settled(last), one_pass(last))
+    last.close()

@@ -67,7 +67,7 @@ class ContentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 class TrainingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How the Transformer is trained; None means that the preset decides."""
 
-    preset: Literal["auto", "tiny", "small", "base"] = "auto"
+    preset: Literal["auto", "tiny", "small", "base", "large"] = "auto"
     """`auto` picks by the size of the data and the time given."""
     seed: int = 1
     """Of everything random: weights, batches, what is hidden; the same seed, data and steps give the same numbers."""
@@ -109,6 +109,9 @@ class RankingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """Candidates that each source may bring to one request."""
     count_window: Annotated[int, Meta(ge=1, le=100)] = 20
     """Pairs of events further apart than this are not counted."""
+    count_pairs: Count = 200_000_000
+    """Where the window would give more pairs of events than this, all are counted within a smaller one; each different
+    pair takes some 18 bytes of memory."""
     count_smoothing: Positive = 1000.0
     """tau in log(1 + V c / tau)."""
     count_decay: Share = 0.8

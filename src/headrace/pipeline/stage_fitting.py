@@ -31,7 +31,7 @@ from headrace.pipeline.material import Material
 from headrace.pipeline.model_folder import Metrics, Trained, vector_tables
 from headrace.pipeline.recipes import adjusted
 from headrace.pipeline.stages import Question, questions
-from headrace.ranking.behaviour import Behaviour
+from headrace.ranking.behaviour import Behaviour, window_for
 from headrace.ranking.catalogue import Catalogue
 from headrace.ranking.network import Network
 from headrace.ranking.scorer import seen_habit
@@ -224,7 +224,7 @@ class Fitting:
             self._material.log,
             stages.fitted,
             live=stages.first_cut is not None,
-            window=ranking.count_window,
+            window=window_for(len(self._material.log), ranking),
             seen=self._seen,
         )
         found = choose_blend(
@@ -293,7 +293,7 @@ class Fitting:
     def _trained(
         self, learner: Learner, learned: Bools, choices: Choices, rating: tuple[RatingHead, ItemSums] | None
     ) -> Trained:
-        behaviour = Behaviour(self.plan.settings.ranking.count_window)
+        behaviour = Behaviour(window_for(len(self._material.log), self.plan.settings.ranking))
         behaviour.add_log(self._material.log.where(learned))
         metrics = Metrics(curve=choices.curve, validation=choices.validation)
         return Trained(self._info(learned, choices), learner, self._known(learned), behaviour, metrics, rating)

@@ -6,10 +6,16 @@ pass over the final store.
 
 from __future__ import annotations
 
+from headrace.core.settings import RankingSettings
 from headrace.data.log import EventLog, History
 from headrace.ranking.count_rows import Arrays
 from headrace.ranking.popularity import Popularity, TypeCounts
 from headrace.ranking.transitions import TransitionCounts, differing
+
+
+def window_for(events: int, settings: RankingSettings) -> int:
+    """Return the window of the transition counts of a log of so many events; see `RankingSettings.count_pairs`."""
+    return max(1, min(settings.count_window, settings.count_pairs // max(1, events)))
 
 
 class Behaviour:

@@ -128,6 +128,25 @@ def _add_one(pool: Pool, row: Whole, column: Whole, delta: Whole) -> bool:
 
 
 @compiled
+def fill(pool: Pool, offsets: Longs, columns: Ints, counts: Ints | Longs) -> None:
+    """Write the rows of `pack` into an empty pool that has room for them."""
+    top = np.int64(0)
+    for row in range(len(offsets) - 1):
+        size, capacity = offsets[row + 1] - offsets[row], np.int64(SMALLEST)
+        if size == 0:
+            continue
+        while size * 10 > capacity * 7:
+            capacity *= 2
+        for place in range(offsets[row], offsets[row + 1]):
+            slot = _find(pool.columns, top, capacity, np.int64(columns[place]))
+            pool.columns[slot] = columns[place]
+            pool.counts[slot] = counts[place]
+        pool.start[row], pool.capacity[row], pool.used[row] = top, capacity, size
+        top += capacity
+    pool.meta[TOP] = top
+
+
+@compiled
 def add(pool: Pool, rows: Ints, columns: Ints, deltas: Longs, begin: int) -> int:
     """Add from place `begin` on; return the place at which room is wanting, or the number of places."""
     for place in range(begin, len(rows)):

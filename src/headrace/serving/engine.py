@@ -71,7 +71,7 @@ class Engine:
         catalogue = Catalogue.of_items(store.listing())
         self._hashes = ItemHashes(catalogue.ids)
         self._histories = Histories(store, self._hashes, settings.serving.user_cache_bytes)
-        self._counted = snapshots.restore(store, self._hashes, window=settings.ranking.count_window)
+        self._counted = snapshots.restore(store, self._hashes, settings.ranking)
         self.answering = Answering(self._counted.behaviour, catalogue, store.types, settings.ranking)
         self.answering.habit = self._counted.repeats.habit
         self.applied = store.last_sequence()
@@ -380,7 +380,7 @@ class Engine:
         # Incomplete counts are never written: the last snapshot is true, and the next start counts in what came since.
         if not self._complete or not self._snapshots.due(self.applied):
             return
-        window = self._settings.ranking.count_window
+        window = self.answering.behaviour.transitions.window
         labels = snapshots.labels_of(self._store, sequence=self.applied, erased=self._erased, window=window)
         arrays = {name: array.copy() for name, array in self.answering.behaviour.state().items()}
         self._snapshots.write(arrays, labels | self._counted.labels(), self.applied)

@@ -15,8 +15,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from headrace.core.files import replacing
+from headrace.core.settings import RankingSettings
 from headrace.data.log import History
-from headrace.ranking.behaviour import Behaviour
+from headrace.ranking.behaviour import Behaviour, window_for
 from headrace.serving.repeats import Repeats
 from headrace.serving.states import ItemHashes, UserState, canonical_log, state_of_rows
 from headrace.serving.store import Store
@@ -125,7 +126,7 @@ class Restored:
         return self.repeats.labels() | {"newest": "" if self.newest is None else str(self.newest)}
 
 
-def restore(store: Store, hashes: ItemHashes, *, window: int) -> Restored:
+def restore(store: Store, hashes: ItemHashes, settings: RankingSettings) -> Restored:
     """Return the counts of every event in the store: from the snapshot and what came since, else counted anew.
 
     A snapshot that does not belong to this store as it stands (another store, a user erased since, another window) is
@@ -133,6 +134,7 @@ def restore(store: Store, hashes: ItemHashes, *, window: int) -> Restored:
     """
     log = logging.getLogger(__name__)
     last = store.last_sequence()
+    window = window_for(last, settings)
     found = _read(store, last=last, window=window)
     if found is not None:
         missing = store.event_rows(after=found.saved)

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-PresetName: TypeAlias = Literal["tiny", "small", "base"]
+PresetName: TypeAlias = Literal["tiny", "small", "base", "large"]
 
 
 class Preset(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +69,17 @@ PRESETS: dict[PresetName, Preset] = {
         dropout=0.2,
         epochs=60,
     ),
+    "large": Preset(
+        width=256,
+        layers=4,
+        heads=8,
+        window=200,
+        batch_events=16_384,
+        learning_rate=5e-4,
+        negatives=4096,
+        dropout=0.2,
+        epochs=40,
+    ),
 }
 
 _TINY_EVENTS = 20_000
@@ -80,7 +91,10 @@ _BASE_EPOCHS = 10
 
 
 def choose_preset(name: PresetName | Literal["auto"], events: int, minutes: float) -> PresetName:
-    """Return the preset; `auto` takes `tiny` for very little data, `base` for much data and the time for it."""
+    """Return the preset; `auto` takes `tiny` for very little data, `base` for much data and the time for it.
+
+    It never takes `large`, which wants hours.
+    """
     if name != "auto":
         return name
     if events < _TINY_EVENTS:

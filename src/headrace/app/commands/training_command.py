@@ -26,7 +26,7 @@ def train_command(
     steps: Annotated[
         int | None, typer.Option(metavar="N", help="Steps of the stage that chooses, to repeat a run.")
     ] = None,
-    preset: Annotated[str | None, typer.Option(help="auto, tiny, small or base.")] = None,
+    preset: Annotated[str | None, typer.Option(help="auto, tiny, small, base or large.")] = None,
     start: Annotated[
         Path | None, typer.Option("--from", metavar="MODEL", help="Begin with the weights of this model.")
     ] = None,

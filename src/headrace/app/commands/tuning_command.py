@@ -28,7 +28,7 @@ def tune_command(
         Protocol | None,
         typer.Option(help="What to learn from: all before the last tenth (time), all but each user's last, or all."),
     ] = None,
-    preset: Annotated[str | None, typer.Option(help="Search around this: auto, tiny, small or base.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Search around this: auto, tiny, small, base or large.")] = None,
     trials: Annotated[int | None, typer.Option(metavar="N", help="At most so many recipes; 100.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped search.")] = False,
     config: ConfigOption = None,

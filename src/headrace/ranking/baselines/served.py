@@ -13,7 +13,7 @@ from headrace.core.settings import RankingSettings
 from headrace.data.log import Ints, Longs
 from headrace.ranking.baselines.asked_users import AskedUsers
 from headrace.ranking.baselines.method import LIST
-from headrace.ranking.behaviour import Behaviour
+from headrace.ranking.behaviour import Behaviour, window_for
 from headrace.ranking.catalogue import Catalogue
 from headrace.ranking.largest import top
 from headrace.ranking.questions import Questions, Task, slice_of
@@ -41,7 +41,9 @@ class Counts:
             task: what may be learned.
             settings: the knobs of the counts.
         """
-        self._service = _Service(task, Sources(_catalogue(task), Behaviour(settings.count_window), settings))
+        self._service = _Service(
+            task, Sources(_catalogue(task), Behaviour(window_for(len(task.log), settings)), settings)
+        )
         self._scorer = default_scorer(task.seen)
 
     def observe(self, rows: Longs) -> None:
@@ -69,7 +71,7 @@ class Headrace:
             asked: the questions as the stage reads them that has learned from just that.
             blend: the weights that were fitted between the cuts.
         """
-        behaviour = Behaviour(settings.count_window)
+        behaviour = Behaviour(window_for(len(task.log), settings))
         sources = Sources(_catalogue(task), behaviour, settings, asked.encoder)
         self._service = _Service(task, sources, asked)
         self._scorer = Scorer(blend)
@@ -125,7 +127,7 @@ class _Service:
         sources.behaviour.add_log(task.log.where(np.arange(len(task.log)) < task.learned[task.log.users]))
 
     def observe(self, rows: Longs) -> None:
-        window = 2 * self._sources.settings.count_window
+        window = 2 * self._sources.behaviour.transitions.window
         bounds = np.flatnonzero(np.diff(self._log.users[rows], prepend=-1, append=-1)).tolist()
         for first, last in pairwise(bounds):
             start, end = int(rows[first]), int(rows[last - 1]) + 1

@@ -12,6 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 
+import polars as pl
+
 from headrace.content.item_reading import SAYING_FIELDS
 from headrace.core.types import Item
 from headrace.serving.engine import Engine
@@ -60,7 +62,11 @@ class CatalogueDesk:
 
     def take(self, folder: Path) -> LoadedModel:
         """Load, check and warm a model, exchange it, and return it; see `open_model` for what is refused."""
-        return self._worker.submit(lambda: self._exchange(_open_for(self._store, folder, self._stopping))).result()
+
+        def read() -> LoadedModel:
+            return self._exchange(_open_for(self._store, self._store.listing(), folder, self._stopping))
+
+        return self._worker.submit(read).result()
 
     def exchange(self, model: LoadedModel) -> LoadedModel:
         """Exchange the model for one that was opened for this store as it stands, and return it."""
@@ -103,17 +109,17 @@ class CatalogueDesk:
 
 
 @contextmanager
-def opening(store: Store, folder: Path) -> Iterator[Future[LoadedModel]]:
-    """Open a model for a store beside what the block does; given up when the block is left."""
+def opening(store: Store, listed: pl.DataFrame, folder: Path) -> Iterator[Future[LoadedModel]]:
+    """Open a model for a store and its listing beside what the block does; given up when the block is left."""
     stopping = threading.Event()
     with ThreadPoolExecutor(1, thread_name_prefix="headrace-opening") as beside:
         try:
-            yield beside.submit(_open_for, store, folder, stopping)
+            yield beside.submit(_open_for, store, listed, folder, stopping)
         finally:
             stopping.set()
 
 
-def _open_for(store: Store, folder: Path, stopping: threading.Event) -> LoadedModel:
+def _open_for(store: Store, listed: pl.DataFrame, folder: Path, stopping: threading.Event) -> LoadedModel:
     # A folder of its own: a training beside the service writes the other cache at the same time.
     cache = store.path.with_name(f"{store.path.name}.vectors")
-    return open_model(folder, store.listing(), list(store.types), cache, stopping.is_set)
+    return open_model(folder, listed, list(store.types), cache, stopping.is_set)

@@ -17,6 +17,7 @@ from typing import TypeVar
 from uuid import uuid4
 
 import numpy as np
+import polars as pl
 
 from headrace.core.errors import HeadraceError, LateError, OverloadedError
 from headrace.core.settings import Settings
@@ -49,17 +50,13 @@ class Engine:
     """Hears of commits from the writer and of questions from any thread; see `Listener` for the writer's side."""
 
     def __init__(
-        self,
-        store: Store,
-        *,
-        settings: Settings,
-        telemetry: Telemetry,
-        clock: Callable[[], int],
+        self, store: Store, listed: pl.DataFrame, *, settings: Settings, telemetry: Telemetry, clock: Callable[[], int]
     ) -> None:
         """Read the store and get ready; `start` begins to answer.
 
         Args:
             store: open.
+            listed: its items, see `Store.listing`.
             settings: all of them.
             telemetry: where to count.
             clock: microseconds UTC.
@@ -68,7 +65,7 @@ class Engine:
         self._settings = settings
         self._telemetry = telemetry
         self._clock = clock
-        catalogue = Catalogue.of_items(store.listing())
+        catalogue = Catalogue.of_items(listed)
         self._hashes = ItemHashes(catalogue.ids)
         self._histories = Histories(store, self._hashes, settings.serving.user_cache_bytes)
         self._counted = snapshots.restore(store, self._hashes, settings.ranking)

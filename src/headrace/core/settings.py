@@ -69,6 +69,8 @@ class TrainingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     preset: Literal["auto", "tiny", "small", "base", "large"] = "auto"
     """`auto` picks by the size of the data and the time given."""
+    objective: Literal["next", "masked"] = "next"
+    """What is predicted: each next event, or (BERT4Rec) events that are hidden within the histories."""
     seed: int = 1
     """Of everything random: weights, batches, what is hidden; the same seed, data and steps give the same numbers."""
     minutes: Positive | None = None
@@ -109,7 +111,7 @@ class RankingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """Candidates that each source may bring to one request."""
     count_window: Annotated[int, Meta(ge=1, le=100)] = 20
     """Pairs of events further apart than this are not counted."""
-    count_pairs: Count = 200_000_000
+    count_pairs: Count = 100_000_000
     """Where the window would give more pairs of events than this, all are counted within a smaller one; each different
     pair takes some 18 bytes of memory."""
     count_smoothing: Positive = 1000.0

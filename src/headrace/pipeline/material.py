@@ -117,7 +117,9 @@ class Material:
             model.items.reduction.fit(torch.from_numpy(self.content.text))
         says = self.says(model)
         times = training.unknown_time if model.shape.times else 1.0
-        learner = Learner(model, says, noise=Noise(training.id_dropout, times), seed=training.seed)
+        learner = Learner(
+            model, says, noise=Noise(training.id_dropout, times, training.objective == "masked"), seed=training.seed
+        )
         if from_model is not None:
             start = read_document(from_model / MODEL_FILE, ModelInfo, MODEL_FORMAT, _TRAIN)
             refuse_known_test(self.log, self.stages, start, self.dataset.report.fingerprint)

@@ -40,6 +40,7 @@ class Batch:
         pair_places: (P,) int64 ascending places; -1 asks for a new user's first event.
         pair_items: (P,) the targets.
         pair_weights: (P,) float32.
+        pair_targets: (P,) the place of the target's event; -1 where that is not read, and for a first event.
     """
 
     events: int
@@ -53,6 +54,7 @@ class Batch:
     pair_places: Longs
     pair_items: Ints
     pair_weights: Floats
+    pair_targets: Longs
 
 
 class Sequences:
@@ -79,6 +81,8 @@ class Sequences:
         self._ends = np.append(first[1:], len(log)).astype(np.int64)
         self._basket = _baskets(log)
         self.has_baskets = ties == "hash" and len(log) > 0 and int(self._basket[-1]) + 1 < len(log)
+        alike = np.diff(self._basket) == 0
+        self._shared = np.flatnonzero(np.append(alike, False) | np.append(False, alike)).astype(np.int32)
         self._chunks = _chunks(self._starts, self._ends, overlap, max(batch_events, 2 * overlap))
         sizes = self._chunks[:, 1] - self._chunks[:, 0]
         self.steps_per_epoch = max(1, round(float(sizes.sum()) / batch_events))
@@ -89,46 +93,43 @@ class Sequences:
         """Yield the batches of an epoch, from batch `first` on."""
         generator = np.random.default_rng([seed, number, 17])
         order = self._order(generator)
-        target_ends = self._target_ends()
         # The last event of a history is a target and nothing more: no place reads it that has a target.
         ends = self._chunks[:, 1]
-        stops = ends - (target_ends[ends - 1] == ends)
+        stops = ends - (self._target_ends(ends - 1) == ends)
         for rows in self._plan(generator)[first:]:
-            yield self._batch(rows, stops[rows], order, target_ends)
+            yield self._batch(rows, stops[rows], order)
 
     def walk(self) -> Iterator[tuple[Batch, Longs, Bools]]:
         """Yield every event once, in the log's order: a batch, the log's place of each event, and whether to read it.
 
         Events of a chunk's overlap come again as context and are not to be read.
         """
-        order = np.arange(len(self.log), dtype=np.int64)
-        target_ends = self._target_ends()
+        order = np.arange(len(self.log), dtype=np.int32)
         sizes = self._chunks[:, 1] - self._chunks[:, 0]
         number = np.cumsum(sizes) // self.batch_events
         for rows in np.split(np.arange(len(sizes)), np.flatnonzero(np.diff(number)) + 1):
             chunks = self._chunks[rows]
             places = _ranges(chunks[:, 0], chunks[:, 1])
             owned = places >= np.repeat(chunks[:, 2], chunks[:, 1] - chunks[:, 0])
-            yield self._batch(rows, chunks[:, 1], order, target_ends), places, owned
+            yield self._batch(rows, chunks[:, 1], order), places, owned
 
-    def _order(self, generator: np.random.Generator) -> Longs:
+    def _order(self, generator: np.random.Generator) -> Ints:
         """Return (all events,) the place in the log of each event, baskets shuffled."""
-        if not self.has_baskets:
-            return np.arange(len(self.log), dtype=np.int64)
-        return np.argsort(self._basket + generator.random(len(self.log))).astype(np.int64)
+        order = np.arange(len(self.log), dtype=np.int32)
+        if self.has_baskets:
+            keys = self._basket[self._shared] + generator.random(len(self._shared))
+            order[self._shared] = self._shared[np.argsort(keys)]
+        return order
 
-    def _target_ends(self) -> Longs:
-        """Return for each place t the end of its targets, which begin at t + 1; t + 1 where it has none."""
-        n = len(self.log)
-        places = np.arange(n, dtype=np.int64)
-        last = np.zeros(n, dtype=bool)
-        last[self._ends - 1] = True
-        if not self.has_baskets:
-            return np.where(last, places + 1, places + 2)
-        basket_ends = np.searchsorted(self._basket, self._basket, side="right")
-        following = np.minimum(places + 1, n - 1)
-        ends = np.where(self._basket[following] == self._basket, places + 2, basket_ends[following])
-        return np.where(last, places + 1, ends).astype(np.int64)
+    def _target_ends(self, places: Longs) -> Longs:
+        """Return for places t of the log the end of their targets, which begin at t + 1; t + 1 where one has none."""
+        following = np.minimum(places + 1, len(self.log) - 1)
+        last = (following == places) | (self.log.users[following] != self.log.users[places])
+        ends = places + 2
+        if self.has_baskets:
+            next_basket = np.searchsorted(self._basket, self._basket[following], side="right")
+            ends = np.where(self._basket[following] == self._basket[places], ends, next_basket)
+        return np.where(last, places + 1, ends)
 
     def _plan(self, generator: np.random.Generator) -> list[Longs]:
         """Share the chunks out to batches at random, about as many events to each."""
@@ -137,7 +138,7 @@ class Sequences:
         number = np.minimum((ends - 1) * self.steps_per_epoch // ends[-1], self.steps_per_epoch - 1)
         return np.split(rows, np.flatnonzero(np.diff(number)) + 1)
 
-    def _batch(self, rows: Longs, stops: Longs, order: Longs, target_ends: Longs) -> Batch:
+    def _batch(self, rows: Longs, stops: Longs, order: Ints) -> Batch:
         """Return the batch that reads each of these chunks from its start to its stop."""
         starts, ends, owned = self._chunks[rows].T
         sizes = stops - starts
@@ -145,11 +146,13 @@ class Sequences:
         events = order[places]
         mine = places >= np.repeat(owned, sizes)
         following = np.minimum(places + 1, len(self.log) - 1)
-        counts = np.where(mine, target_ends[places] - places - 1, 0)
-        requests = np.where(target_ends[places] > places + 1, self.log.times[order[following]], -1)
+        target_ends = self._target_ends(places)
+        counts = np.where(mine, target_ends - places - 1, 0)
+        requests = np.where(target_ends > places + 1, self.log.times[order[following]], -1)
         inside = self._basket[following] == self._basket[places] if self.has_baskets else np.zeros(len(places), bool)
         pair_places = np.repeat(np.arange(len(places)), counts)
-        targets = order[_ranges(places + 1, places + 1 + counts)]
+        targets = _ranges(places + 1, places + 1 + counts)
+        read = targets < np.repeat(stops, sizes)[pair_places]
         weights = np.where(inside, SAME_BASKET_WEIGHT, 1.0)[pair_places]
         firsts = self._first_baskets(starts[rows < len(self._starts)], order)
         return Batch(
@@ -162,11 +165,14 @@ class Sequences:
             requests=requests,
             hideable=~inside,
             pair_places=np.concatenate([np.full(len(firsts), START_PLACE), pair_places]).astype(np.int64),
-            pair_items=self.log.items[np.concatenate([firsts, targets])],
+            pair_items=self.log.items[np.concatenate([firsts, order[targets]])],
             pair_weights=np.concatenate([np.ones(len(firsts)), weights]).astype(np.float32),
+            pair_targets=np.concatenate(
+                [np.full(len(firsts), -1), np.where(read, pair_places + targets - places[pair_places], -1)]
+            ),
         )
 
-    def _first_baskets(self, starts: Longs, order: Longs) -> Longs:
+    def _first_baskets(self, starts: Longs, order: Ints) -> Ints:
         """Return the places of the events with which the histories that begin at `starts` begin."""
         if not self.has_baskets:
             return order[starts]
@@ -174,12 +180,12 @@ class Sequences:
         return order[_ranges(starts, ends)]
 
 
-def _baskets(log: EventLog) -> Longs:
+def _baskets(log: EventLog) -> Ints:
     """Number the moments: events of one user at one time share a number; ascending along the log."""
     if len(log) == 0:
-        return np.empty(0, np.int64)
-    changes = (np.diff(log.users) != 0) | (np.diff(log.times) != 0)
-    return np.concatenate([[0], np.cumsum(changes)]).astype(np.int64)
+        return np.empty(0, np.int32)
+    changes = np.concatenate([[False], (np.diff(log.users) != 0) | (np.diff(log.times) != 0)])
+    return np.cumsum(changes, dtype=np.int32)
 
 
 def _chunks(starts: Longs, ends: Longs, overlap: int, longest: int) -> Longs:

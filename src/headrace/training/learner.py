@@ -22,16 +22,18 @@ from headrace.model.items import ItemContent, new_ids
 from headrace.model.losses import Pairs, softmax_loss
 from headrace.model.transformer import Transformer
 from headrace.training.batches import Batch
+from headrace.training.masking import hide
 from headrace.training.negatives import NegativeSampler
 from headrace.training.optimizer import RowAdam, Schedule, clip, network_optimizer
 
 
 @dataclass(frozen=True)
 class Noise:
-    """What a step hides, as shares of 0..1: item ids, and request times."""
+    """What a step hides: shares of 0..1 of item ids and of request times, and whether events; see `masking`."""
 
     ids: float = 0.1
     times: float = 0.2
+    events: bool = False
 
 
 class Learner:
@@ -71,6 +73,9 @@ class Learner:
             ModelError: the loss is not a number.
         """
         generator = np.random.default_rng([self.seed, number, 29])
+        if self.noise.events:
+            masked = hide(batch, generator)
+            batch, scale = masked, scale * len(masked.pair_items) / max(1, len(batch.pair_items))
         rows, places = _distinct(batch, *sampler.draw(generator))
         leaf = self.ids[rows].requires_grad_()
         self.model.drop.generator = generator

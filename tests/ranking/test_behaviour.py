@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
@@ -12,6 +13,7 @@ from ranking_cases import HOUR, history, log_of
 
 from headrace.core.settings import RankingSettings
 from headrace.data.log import History
+from headrace.ranking import behaviour as counting
 from headrace.ranking.behaviour import Behaviour, window_for
 
 rows = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 5), st.integers(0, 2)), max_size=12, unique=True)
@@ -60,3 +62,14 @@ def test_saved_behaviour_is_the_same_and_goes_on() -> None:
 def test_a_large_log_is_counted_within_a_smaller_window() -> None:
     knobs = RankingSettings(count_window=20, count_pairs=1000)
     assert [window_for(events, knobs) for events in (0, 50, 51, 100, 333, 10_000)] == [20, 20, 19, 10, 3, 1]
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 100])
+def test_marked_events_count_the_same_however_many_at_once(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "_AT_ONCE", at_once)
+    log = log_of({1: history([1, 2, 3, 2]), 2: history([4]), 4: history([5, 1, 5, 5, 3])}, 5)
+    marked = np.array([1, 1, 0, 1, 1, 0, 1, 1, 1, 1], np.bool_)
+    some, whole = Behaviour(), Behaviour()
+    some.add_marked(log, marked)
+    whole.add_log(log.where(marked))
+    assert_same(some, whole)

@@ -61,6 +61,18 @@ class EventLog:
             self.has_times,
         )
 
+    def part(self, start: int, end: int) -> EventLog:
+        """Return the log of the events `start:end`, without copying them; indices stay."""
+        cut = slice(start, end)
+        return replace(
+            self,
+            users=self.users[cut],
+            items=self.items[cut],
+            types=self.types[cut],
+            values=self.values[cut],
+            times=self.times[cut],
+        )
+
 
 def in_file_order(log: EventLog) -> EventLog:
     """Return the log with ties of one user pulled apart by a microsecond each, so that file order is time order.

@@ -22,7 +22,7 @@ from headrace.ranking.catalogue import Catalogue
 from headrace.ranking.network import ItemVectors, Network
 from headrace.ranking.requests import Request
 from headrace.ranking.rules import standard_rules
-from headrace.ranking.sources import Encoder, Sources
+from headrace.ranking.sources import CHUNK_FLOATS, Encoder, Sources
 
 _AT_ONCE = 128
 _CUTOFF = 10
@@ -34,8 +34,9 @@ DEFAULT_BLEND = Blend(encoder=1.0, counts=1.0, popularity=0.0)
 def encoder_ndcg(network: Network, vectors: ItemVectors, asked: Sequence[Question], seen: Seen) -> float | None:
     """Return NDCG@10 of the encoder alone over the whole catalogue, the mean over targets; None without questions."""
     total, targets = 0.0, 0
-    for start in range(0, len(asked), _AT_ONCE):
-        group = asked[start : start + _AT_ONCE]
+    step = max(1, min(_AT_ONCE, CHUNK_FLOATS // len(vectors.outputs)))
+    for start in range(0, len(asked), step):
+        group = asked[start : start + step]
         users = network.users([q.history for q in group], [q.time for q in group], vectors)
         scores = users @ vectors.outputs.T
         scores[:, 0] = -np.inf
@@ -132,24 +133,25 @@ class Counted:
         """
         self.seen = seen
         self.behaviour = Behaviour(window)
-        self.behaviour.add_log(log.where(first))
+        self.behaviour.add_marked(log, first)
         self._log = log
         later = np.flatnonzero(~first) if live else np.empty(0, np.int64)
         self._later = later[np.argsort(log.times[later], kind="stable")]
+        self._times = log.times[self._later]
         self._next = 0
         self._starts = log.offsets()
 
     def pass_until(self, time: int) -> None:
         """Count the events strictly before `time`."""
-        end = self._next
-        while end < len(self._later) and self._log.times[self._later[end]] < time:
-            end += 1
-        places = self._later[self._next : end]
-        self._next = end
-        for user in np.unique(self._log.users[places]).tolist():
-            own = places[self._log.users[places] == user]
-            start = int(self._starts[user])
-            before, after = self._history(start, int(own.min())), self._history(start, int(own.max()) + 1)
+        end = int(np.searchsorted(self._times, time))
+        places = np.sort(self._later[self._next : end])  # users one after the other
+        self._next = max(self._next, end)
+        changes = np.diff(self._log.users[places], prepend=-1, append=-1)
+        firsts = np.flatnonzero(changes[:-1])
+        lasts = np.flatnonzero(changes[1:])
+        for first, last in zip(places[firsts].tolist(), places[lasts].tolist(), strict=True):
+            start = int(self._starts[self._log.users[first]])
+            before, after = self._history(start, first), self._history(start, last + 1)
             self.behaviour.change(before, after, first=len(before))
 
     def _history(self, start: int, end: int) -> History:

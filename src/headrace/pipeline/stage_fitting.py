@@ -28,6 +28,7 @@ from headrace.model.rating_head import RatingHead
 from headrace.pipeline.choosing import DEFAULT_BLEND, Counted, choose_blend, encoder_ndcg
 from headrace.pipeline.following import Follower, Phase
 from headrace.pipeline.material import Material
+from headrace.pipeline.memory import blaming
 from headrace.pipeline.model_folder import Metrics, Trained, vector_tables
 from headrace.pipeline.recipes import adjusted
 from headrace.pipeline.stages import Question, questions
@@ -54,6 +55,9 @@ _CHECK_SHARE = 0.1
 _CHECKS = 8
 _CHECK_QUESTIONS = 500
 _BLEND_QUESTIONS = 2000
+_LEAST_QUESTIONS = 300
+_BLEND_SCORES = 500_000_000
+"""Scores, of all items for each question, that the blend is fitted on; a million items take 0.2 s a question."""
 _WARMUP = 100
 _READ = Phase("reading texts", 0.0, 0.05)
 _FIRST = Phase("fitted", 0.05, 0.5)
@@ -171,7 +175,8 @@ class Fitting:
         log = self._material.log
         # Under `leave-one-out` the last event is asked for with all before it, ties too, as in the test.
         ties: Ties = "file" if stages.first_cut is None else self._material.ties
-        asked = questions(log, stages.validation, ties, most=_BLEND_QUESTIONS, seed=learner.seed)
+        most = max(_LEAST_QUESTIONS, min(_BLEND_QUESTIONS, _BLEND_SCORES // (log.n_items + 1)))
+        asked = questions(log, stages.validation, ties, most=most, seed=learner.seed)
         few = asked[:: max(1, len(asked) // _CHECK_QUESTIONS)]
 
         def measure() -> float | None:
@@ -180,8 +185,11 @@ class Fitting:
 
         self._run(training, self.plan.steps, _FIRST, measure)
         training.take_best()
+        state = training.state
+        del training  # its batches hold what they learn from, which the counts now have to share the memory with
         self._watcher.report(Progress(stage="fitting the blend", share=_FIRST.end))
-        choices = self._choose(training, asked)
+        with blaming("ranking.count_pairs", self._pairs):
+            choices = self._choose(learner, state, asked)
         tensors = learner.weights()
         data = self._material.rating_data(stages.fitted, stages.validation, learner, self.preset)
         if data is not None:
@@ -217,9 +225,9 @@ class Fitting:
         rating = _rating_of(chosen, self.preset.width)
         return self._trained(learner, self._material.stages.fitted, chosen.choices, rating)
 
-    def _choose(self, training: Training, asked: list[Question]) -> Choices:
+    def _choose(self, learner: Learner, state: LoopState, asked: list[Question]) -> Choices:
         stages, ranking = self._material.stages, self.plan.settings.ranking
-        network = self._network(training.learner, stages.fitted)
+        network = self._network(learner, stages.fitted)
         counted = Counted(
             self._material.log,
             stages.fitted,
@@ -231,10 +239,10 @@ class Fitting:
             network, network.own_vectors, asked, counted=counted, catalogue=self._items, settings=ranking
         )
         return Choices(
-            best=training.state.best_step or self.plan.steps,
+            best=state.best_step or self.plan.steps,
             blend=found.blend if found else DEFAULT_BLEND,
             seen=self._seen,
-            curve=training.state.curve,
+            curve=state.curve,
             validation={"headrace": found.blended, "encoder": found.encoder, "counts": found.counts} if found else {},
         )
 
@@ -251,13 +259,15 @@ class Fitting:
             measure=measure,
             checkpoint_minutes=self.plan.settings.training.checkpoint_minutes,
         )
-        training.run(steps, follower)
+        with blaming("training.batch_events", self.preset.batch_events):
+            training.run(steps, follower)
 
     def _training(self, learned: Bools, steps: int) -> Training:
         """Return a training at its start; `steps` is the length of the schedule."""
         settings = self.plan.settings
         from_model = None if self.plan.from_model is None else Path(self.plan.from_model)
-        learner = self._material.learner(self.preset, settings, from_model)
+        with blaming("training.width", self.preset.width):
+            learner = self._material.learner(self.preset, settings, from_model)
         sequences = self._material.sequences(learned, self.preset)
         sampler = NegativeSampler(sequences.log, self.preset.negatives)
         schedule = Schedule(self.preset.learning_rate, steps, min(_WARMUP, max(1, steps // 5)))
@@ -278,6 +288,12 @@ class Fitting:
         sequences = self._material.sequences(self._material.stages.fitted, self.preset)
         return max(_TIMED_STEPS, min(fitting, self.preset.epochs * sequences.steps_per_epoch))
 
+    @property
+    def _pairs(self) -> int:
+        """Return how many pairs of events are counted at most."""
+        ranking, events = self.plan.settings.ranking, len(self._material.log)
+        return min(ranking.count_pairs, window_for(events, ranking) * events)
+
     def _known(self, learned: Bools) -> Bools:
         """Return (V + 1,) the items with an event among those that are learned from."""
         log = self._material.log
@@ -294,7 +310,8 @@ class Fitting:
         self, learner: Learner, learned: Bools, choices: Choices, rating: tuple[RatingHead, ItemSums] | None
     ) -> Trained:
         behaviour = Behaviour(window_for(len(self._material.log), self.plan.settings.ranking))
-        behaviour.add_log(self._material.log.where(learned))
+        with blaming("ranking.count_pairs", self._pairs):
+            behaviour.add_marked(self._material.log, learned)
         metrics = Metrics(curve=choices.curve, validation=choices.validation)
         return Trained(self._info(learned, choices), learner, self._known(learned), behaviour, metrics, rating)
 

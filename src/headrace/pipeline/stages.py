@@ -126,19 +126,22 @@ def questions(log: EventLog, asked: Bools, ties: Ties, *, most: int, seed: int) 
         most: how many at most.
         seed: of the sample.
     """
-    before, starts = strictly_before(log, ties)
-    places = np.flatnonzero(asked)
-    heads = places[np.unique(before[places] * (log.n_users + 1) + log.users[places], return_index=True)[1]]
+    moments = ties == "hash" and log.has_times
+    heads = np.flatnonzero(asked)
+    if moments:
+        users, times = log.users[heads], log.times[heads]
+        heads = heads[np.append(True, (np.diff(users) != 0) | (np.diff(times) != 0))[: len(heads)]]
     if len(heads) > most:
         heads = np.random.default_rng([seed, 53]).choice(heads, most, replace=False)
     heads = heads[np.lexsort((heads, log.times[heads]))]
+    offsets = log.offsets()
     found = []
     for head in heads.tolist():
-        start, end = int(starts[head]), int(before[head])
-        size = 1
-        while head + size < len(log) and log.users[head + size] == log.users[head] and before[head + size] == end:
-            size += 1
-        group = slice(head, head + size)
+        start, last = offsets[log.users[head]], offsets[log.users[head] + 1]
+        end, behind = head, head + 1
+        if moments:
+            end, behind = start + np.searchsorted(log.times[start:last], log.times[head] + np.arange(2))
+        group = slice(head, behind)
         targets = np.unique(log.items[group][asked[group]])
         history = History(log.items[start:end], log.types[start:end], log.values[start:end], log.times[start:end])
         found.append(Question(int(log.times[head]), history, targets))

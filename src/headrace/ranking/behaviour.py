@@ -6,11 +6,16 @@ pass over the final store.
 
 from __future__ import annotations
 
+import numpy as np
+
 from headrace.core.settings import RankingSettings
-from headrace.data.log import EventLog, History
+from headrace.data.log import Bools, EventLog, History
 from headrace.ranking.count_rows import Arrays
 from headrace.ranking.popularity import Popularity, TypeCounts
 from headrace.ranking.transitions import TransitionCounts, differing
+
+_AT_ONCE = 8_000_000
+"""Events that are counted at once, of whole users: counting takes twice their memory beside the counts."""
 
 
 def window_for(events: int, settings: RankingSettings) -> int:
@@ -31,6 +36,15 @@ class Behaviour:
         self.transitions.add_log(log)
         self.popularity.add(log.items, log.times)
         self.types.add(log.items, log.types)
+
+    def add_marked(self, log: EventLog, marked: Bools) -> None:
+        """Add the events that `marked` (N,) marks, of users who were not counted before, some users at a time."""
+        start = 0
+        while start < len(log):
+            last = log.users[min(start + _AT_ONCE, len(log)) - 1]
+            end = int(np.searchsorted(log.users, last, side="right"))
+            self.add_log(log.part(start, end).where(marked[start:end]))
+            start = end
 
     def change(self, before: History, after: History, *, first: int = 0) -> None:
         """Replace one user's history by another.

@@ -10,7 +10,7 @@ from small_models import info_of, write_info
 
 from headrace.core.errors import LeakError, ModelError
 from headrace.core.formats import Protocol
-from headrace.core.settings import ContentSettings, Settings
+from headrace.core.settings import ContentSettings, Settings, TrainingSettings
 from headrace.data.synthetic import ring
 from headrace.pipeline.material import Material
 from headrace.pipeline.preparation import prepare
@@ -31,3 +31,15 @@ def test_a_training_begins_with_no_model_that_knows_its_test(
     known = write_info(msgspec.structs.replace(info, learned=learned), tmp_path / "model")
     with pytest.raises(refusal):  # under `all` only because it has other sizes
         material.learner(PRESETS["tiny"], settings, known)
+
+
+def test_the_objective_decides_whether_events_are_hidden(tmp_path: Path) -> None:
+    dataset = prepare(ring(6, 20, 6)[0], out=tmp_path / "data")
+    text = ContentSettings(text_model="none")
+    material = Material.read(dataset, Settings(content=text), "all", tmp_path / "text", lambda *_: None)
+    usual, masked = (
+        material.learner(PRESETS["tiny"], Settings(content=text, training=training), None).noise.events
+        for training in (TrainingSettings(), TrainingSettings(objective="masked"))
+    )
+    assert not usual
+    assert masked

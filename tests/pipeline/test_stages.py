@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from headrace.core.errors import DataError, LeakError
-from headrace.core.formats import MODEL_FORMAT, Blend, Learned, ModelInfo, Protocol, Shape
+from headrace.core.formats import MODEL_FORMAT, Blend, Learned, ModelInfo, Protocol, Shape, Ties
 from headrace.data.log import EventLog
-from headrace.pipeline.stages import Stages, refuse_known_test, stages_of
+from headrace.pipeline.choosing import Counted
+from headrace.pipeline.stages import Stages, questions, refuse_known_test, stages_of
+from headrace.ranking.behaviour import Behaviour
 
 
 def log_of(times: list[int], *, has_times: bool = True) -> EventLog:
@@ -87,3 +89,49 @@ def test_without_times_nothing_shows_what_was_learned_from() -> None:
     log = log_of(TEN, has_times=False)
     with pytest.raises(LeakError):
         refuse_known_test(log, stages_of(log, "leave-one-out"), start_of("all", -1, "another"), "this")
+
+
+def random_log(seed: int) -> EventLog:
+    """Five users of some twenty events at a few moments each, several of them baskets."""
+    chance = np.random.default_rng(seed)
+    n = 100
+    users, times = np.sort(chance.integers(1, 6, n)), chance.integers(0, 40, n)
+    times = times[np.lexsort((times, users))]
+    nothing = np.full(n, np.nan, np.float32)
+    items = chance.integers(1, 9, n).astype(np.int32)
+    return EventLog(users.astype(np.int32), items, np.zeros(n, np.int32), nothing, times.astype(np.int64), 5, 8)
+
+
+@pytest.mark.parametrize("ties", ["hash", "file"])
+def test_a_question_is_a_moment_behind_all_that_is_strictly_earlier(ties: Ties) -> None:
+    log = random_log(3)
+    asked = log.times >= 30
+    found = [
+        (q.time, q.history.items.tolist(), q.targets.tolist()) for q in questions(log, asked, ties, most=1000, seed=1)
+    ]
+    expected = []
+    for place in np.flatnonzero(asked).tolist():
+        own, time = log.users == log.users[place], int(log.times[place])
+        if ties == "file":
+            before = own & (np.arange(len(log)) < place)
+            expected.append((time, log.items[before].tolist(), [int(log.items[place])]))
+        else:
+            now = sorted(set(log.items[own & (log.times == time)].tolist()))
+            expected.append((time, log.items[own & (log.times < time)].tolist(), now))
+    if ties == "hash":  # once a moment
+        expected = [one for place, one in enumerate(expected) if one not in expected[:place]]
+    assert sorted(found) == sorted(expected)
+    assert [time for time, _, _ in found] == sorted(time for time, _, _ in found)
+    assert len(questions(log, asked, ties, most=3, seed=1)) == 3
+
+
+def test_counts_that_follow_a_log_are_those_of_the_events_before() -> None:
+    log = random_log(4)
+    first = log.times < 20
+    counted = Counted(log, first, live=True, window=20, seen="include")
+    for time in (20, 24, 24, 33, 41):
+        counted.pass_until(time)
+        whole = Behaviour()
+        whole.add_log(log.where(log.times < time))
+        for ours, theirs in zip(counted.behaviour.transitions.triples(), whole.transitions.triples(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)

@@ -37,7 +37,7 @@ def test_hidden_events_are_asked_for_and_no_others(hours: list[list[int]], seed:
         assert (masked.types[hidden] == -1).all()
 
 
-def test_the_share_that_is_hidden_is_that_of_the_paper() -> None:
+def test_as_many_events_and_histories_are_hidden_as_is_said() -> None:
     (batch,) = sequences_of(ring_log(50, 400, 20), batch_events=10**6).epoch(0, 1)
     masked = hide(batch, np.random.default_rng(5))
     hidden = masked.items == 0
@@ -58,3 +58,13 @@ def test_a_ring_is_learned_from_hidden_events() -> None:
     users = users_at_places(training.learner.model, inputs, sequences_of(log, ties="file"))[1:]
     best = (users @ outputs.numpy().T)[:, 1:].argmax(1) + 1
     assert np.array_equal(best, log.items % 12 + 1)
+
+
+def test_a_step_hides_events_where_it_is_told_to() -> None:
+    losses = []
+    for noise in (Noise(), Noise(events=True)):
+        training = training_of(ring_log(12, 60, 15), steps=3)
+        training.learner.noise = noise
+        training.run(1, lambda _: None)
+        losses.append(training.loss)
+    assert losses[0] != losses[1]

@@ -7,10 +7,12 @@ from typing import TypeAlias, TypeVar, cast
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 Whole: TypeAlias = int | np.int64
 """A whole number in a kernel."""
 
+Numbers = TypeVar("Numbers", NDArray[np.int32], NDArray[np.int64])
 Function = TypeVar("Function", bound=Callable[..., object])
 
 
@@ -21,3 +23,9 @@ def compiled(function: Function) -> Function:
     """
     # Numba returns a dispatcher, which is called as the function is.
     return cast("Function", njit(cache=True, nogil=True)(function))
+
+
+def plain(array: Numbers) -> Numbers:
+    """Return the array as the kernels take it: contiguous and writable, else they would be compiled anew."""
+    array = np.ascontiguousarray(array)
+    return array if array.flags.writeable else array.copy()

@@ -11,20 +11,19 @@ never a wrong count. (The kernels are then compiled for 64 bits, some seconds on
 
 from __future__ import annotations
 
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headrace.data.log import Floats, Ints, Longs
 from headrace.ranking import count_kernels as kernels
+from headrace.ranking.compiled import plain
 from headrace.ranking.count_kernels import Groups, Pool
 
 __all__ = ["Arrays", "CountRows", "Groups"]
 
 Arrays: TypeAlias = dict[str, NDArray[np.generic]]
-
-Number = TypeVar("Number", bound=np.generic)
 
 _POOL_STEP = 1 << 16
 
@@ -120,15 +119,15 @@ class CountRows:
     @classmethod
     def from_state(cls, state: Arrays) -> CountRows:
         """Make the table again from `state()`."""
-        offsets, columns = _plain(state["offsets"], np.int64), _plain(state["columns"], np.int32)
+        offsets, columns = plain(np.asarray(state["offsets"], np.int64)), plain(np.asarray(state["columns"], np.int32))
         counts = state["counts"]
         wide = len(counts) > 0 and int(np.abs(counts).max()) > np.iinfo(np.int32).max
         table = cls(_POOL_STEP + _slots_of(np.diff(offsets)))
         table._make_rows(len(offsets) - 1)
         if wide:
             table._pool = table._pool._replace(counts=table._pool.counts.astype(np.int64))
-        plain: Ints | Longs = _plain(counts, np.int64) if wide else _plain(counts, np.int32)
-        kernels.fill(table._pool, offsets, columns, plain)
+        cells: Ints | Longs = plain(np.asarray(counts, np.int64)) if wide else plain(np.asarray(counts, np.int32))
+        kernels.fill(table._pool, offsets, columns, cells)
         return table
 
     def _packed(self) -> tuple[Longs, Ints, Ints | Longs]:
@@ -173,11 +172,6 @@ class CountRows:
             capacity=np.concatenate((self._pool.capacity, np.zeros(more, np.int64))),
             used=np.concatenate((self._pool.used, np.zeros(more, np.int64))),
         )
-
-
-def _plain(array: NDArray[np.generic], kind: type[Number]) -> NDArray[Number]:
-    """Return the array as the kernels take it: of this type, contiguous and writable; a copy where it is not."""
-    return np.require(array, kind, ["C", "W"])
 
 
 def _slots_of(sizes: Longs) -> int:

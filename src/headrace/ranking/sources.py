@@ -245,10 +245,15 @@ def _find(request: Request, encoded: Floats | None, sources: Sources) -> Found:
         popularity_weight=settings.popularity_weight,
         met=met,
         habit=habit,
-        just_met=history.items[history.times == history.times[-1]] if len(history) else history.items,
+        just_met=_just_met(history),
         liked=_liked(history, sources.contents),
         contents=sources.contents,
     )
+
+
+def _just_met(history: History) -> Ints:
+    """Return the items of the last moment of a history."""
+    return history.items[np.searchsorted(history.times, history.times[-1]) :] if len(history) else history.items
 
 
 def _liked(history: History, contents: Floats | None) -> Floats:

@@ -10,12 +10,12 @@ basket, but it is from one basket to a later one.
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
 from headrace.data.log import EventLog, Floats, History, Ints, Longs
-from headrace.ranking.compiled import Whole, compiled
+from headrace.ranking.compiled import Whole, compiled, plain
 from headrace.ranking.count_rows import Arrays, CountRows, Groups
 
 ONE = 1 << 16
@@ -28,8 +28,6 @@ SMALLEST_WEIGHT = 0.01
 
 _PAIRS_AT_ONCE = 1 << 22
 _LAST_TIME = 2**63 - 1
-
-Numbers = TypeVar("Numbers", Ints, Longs)
 
 
 class Placed(NamedTuple):
@@ -71,8 +69,8 @@ class TransitionCounts:
 
     def add_log(self, log: EventLog) -> None:
         """Add the whole histories of users who were not counted before (the same as `change` from an empty history)."""
-        users, rows = _plain(log.users), log.n_items + 1
-        placed = Placed(users, _plain(log.items), *_baskets(users, _plain(log.times)))
+        users, rows = plain(log.users), log.n_items + 1
+        placed = Placed(users, plain(log.items), *_baskets(users, plain(log.times)))
         pairs = _pairs_by_row(placed, self.window, rows)
         bounds = np.concatenate((np.zeros(1, np.int64), np.cumsum(pairs)))
         first = 0
@@ -186,14 +184,8 @@ def weigh(history: History, decay: float) -> tuple[Ints, Floats]:
     return items.astype(np.int32), np.bincount(where, weights[kept], len(items)).astype(np.float32)
 
 
-def _plain(array: Numbers) -> Numbers:
-    """Return the array as the kernels take it: contiguous and writable, else they would be compiled anew."""
-    array = np.ascontiguousarray(array)
-    return array if array.flags.writeable else array.copy()
-
-
 def _timeline(history: History) -> Timeline:
-    return Timeline(_plain(history.items), _plain(history.types), _plain(history.times))
+    return Timeline(plain(history.items), plain(history.types), plain(history.times))
 
 
 @compiled

@@ -82,7 +82,7 @@ def measure(command: list[str], environment: Mapping[str, str] = os.environ) -> 
     _, status, used = os.wait4(process, 0)
     if status:
         raise SystemExit(f"{' '.join(command)} ended with {os.waitstatus_to_exitcode(status)}")
-    return time.perf_counter() - begun, used.ru_maxrss / 1e6
+    return time.perf_counter() - begun, used.ru_maxrss * 1024 / 1e9
 
 
 def main() -> None:

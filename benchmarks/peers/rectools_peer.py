@@ -14,6 +14,7 @@ import itertools
 import logging
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Self
 
@@ -41,12 +42,22 @@ _SEED = 1
 _AT_ONCE = 2048
 
 
+@dataclass(frozen=True)
+class Size:
+    """Of a model: its width, the events that it reads (None: as the data has them), and the seed of its start."""
+
+    width: int = _FACTORS
+    window: int | None = None
+    seed: int = _SEED
+
+
 class Transformer(Peer):
     """A model of the library."""
 
-    def __init__(self, method: str, minutes: float) -> None:
+    def __init__(self, method: str, minutes: float, size: Size | None = None) -> None:
         self._method = method
         self._minutes = minutes
+        self._size = size or Size()
         self._steps = 0
         self._best: dict[str, torch.Tensor] = {}
         self._model: SASRecModel
@@ -63,7 +74,7 @@ class Transformer(Peer):
             self._steps, self._best = step, copy.deepcopy(self._model.torch_model.state_dict())
 
         watch = _Watch(60 * self._minutes, measure, keep)
-        self._train(split, "fitted", watch)
+        self.train(split, "fitted", watch)
         return {"steps": self._steps, "tried": watch.step, "ndcg": watch.best}
 
     def learn(self, split: Split, stage: str) -> None:
@@ -72,13 +83,14 @@ class Transformer(Peer):
             self._model.torch_model.load_state_dict(self._best)
             return
         share = split.learned[stage].sum() / split.learned["fitted"].sum()
-        self._train(split, stage, _StopAt(max(1, round(self._steps * share))))
+        self.train(split, stage, _StopAt(max(1, round(self._steps * share))))
 
-    def _train(self, split: Split, stage: str, callback: Callback) -> None:
+    def train(self, split: Split, stage: str, callback: Callback, epochs: int = _ENDLESS) -> None:
+        """Train anew on a stage until the callback ends it, or for a number of epochs."""
         self._model = self._fresh(split, callback)
         rows = np.flatnonzero(split.learned[stage])
         data = Dataset.construct(_frame(split.users[rows], split.items[rows]))
-        self._model.fit_partial(data, min_epochs=0, max_epochs=_ENDLESS)
+        self._model.fit_partial(data, min_epochs=0, max_epochs=epochs)
 
     def answer(self, split: Split, asked: Asked, seen: Seen) -> Ints:
         """See `Peer.answer`."""
@@ -100,16 +112,17 @@ class Transformer(Peer):
         return out
 
     def _fresh(self, split: Split, callback: Callback) -> SASRecModel:
-        seed_everything(_SEED)
+        seed_everything(self._size.seed)
         lengths = np.bincount(split.users[split.learned["fitted"]])
-        longest = int(np.clip(np.quantile(lengths[lengths > 0], 0.98), _SHORTEST, _LONGEST))
+        usual = np.clip(np.quantile(lengths[lengths > 0], 0.98), _SHORTEST, _LONGEST)
+        longest = self._size.window or int(usual)
         novel = self._method == "esasrec"
         sampled = novel or split.n_items > _MOST_ITEMS
         extra = {"transformer_layers_type": LiGRLayers} if novel else {}
         return SASRecModel(
             n_blocks=_BLOCKS,
             n_heads=_HEADS,
-            n_factors=_FACTORS,
+            n_factors=self._size.width,
             dropout_rate=_DROPOUT,
             session_max_len=longest,
             loss="sampled_softmax" if sampled else "softmax",
@@ -121,14 +134,14 @@ class Transformer(Peer):
         )
 
 
-class _Callback(Callback):
+class Stopping(Callback):
     """A callback that stays itself when the library copies its trainer."""
 
     def __deepcopy__(self, memory: dict[int, object]) -> Self:
         return self
 
 
-class _StopAt(_Callback):
+class _StopAt(Stopping):
     """Ends a training after a number of steps."""
 
     def __init__(self, steps: int) -> None:
@@ -139,7 +152,7 @@ class _StopAt(_Callback):
         trainer.should_stop = trainer.global_step >= self._steps
 
 
-class _Watch(_Callback):
+class _Watch(Stopping):
     """Measures a training ten times within its time; ends it when that is over,
     or after half of it when three measures brought no more."""
 

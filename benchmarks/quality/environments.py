@@ -41,7 +41,7 @@ def ask(name: str, split: Path, out: Path, work: Path, minutes: float) -> None:
         subprocess.CalledProcessError: it failed; the log says why.
     """
     program = PROGRAMS[name]
-    python = _python(program.requirements, work)
+    python = python_of(name, work)
     out.mkdir(parents=True, exist_ok=True)
     method = name.split("-", 1)[1]
     command = [str(python), str(PEERS / program.script), str(split), str(out), method, "--minutes", str(minutes)]
@@ -51,9 +51,9 @@ def ask(name: str, split: Path, out: Path, work: Path, minutes: float) -> None:
         subprocess.run(command, check=True, stdout=log, stderr=subprocess.STDOUT, env=surroundings)
 
 
-def _python(requirements: str, work: Path) -> Path:
-    """Return the interpreter of the environment with just these requirements."""
-    wanted = PEERS / requirements
+def python_of(name: str, work: Path) -> Path:
+    """Return the interpreter of the environment of a peer, with just its requirements."""
+    wanted = PEERS / PROGRAMS[name].requirements
     digest = blake2b(wanted.read_bytes(), digest_size=4).hexdigest()
     folder = work / "environments" / f"{wanted.stem.removeprefix('requirements-')}-{digest}"
     python = folder / "bin" / "python"

@@ -26,7 +26,7 @@ from headrace.data.synthetic import ring, tribes
 from headrace.pipeline import recipe_search, tuning
 from headrace.pipeline.fitting import train
 from headrace.pipeline.preparation import prepare
-from headrace.pipeline.stage_fitting import Chosen, Fitting
+from headrace.pipeline.stage_fitting import Choices, Fitting
 from headrace.pipeline.tuning import Tuned, resume, tune
 from headrace.pipeline.tuning_record import Tried, TuningRecord
 from headrace.ranking.network import Network
@@ -231,13 +231,13 @@ def test_what_happens_after_the_second_cut_changes_no_trial(dataset: Dataset, wh
 def test_a_longer_training_of_the_best_is_kept_where_it_is_better(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worth: float | None, steps: int
 ) -> None:
-    def score(chosen: Chosen) -> float:
-        if chosen.choices.curve[-1].step != 40:
+    def score(choices: Choices) -> float:
+        if choices.curve[-1].step != 40:
             return 1.0
         assert worth is not None
         return worth
 
-    def fit_first(fitting: Fitting) -> Chosen:
+    def fit_first(fitting: Fitting) -> Choices:
         if worth is None and fitting.plan.steps == 40:
             raise ModelError("the loss must stay a number")
         return FIT_FIRST(fitting)
@@ -272,7 +272,7 @@ def test_a_search_without_time_tries_the_first_recipe_and_says_nothing(
     assert not (tmp_path / "model" / "tuning.png").exists()
 
 
-def only_the_first_trains(fitting: Fitting) -> Chosen:
+def only_the_first_trains(fitting: Fitting) -> Choices:
     """Stand for `fit_first` where every loss but the first recipe's is no number."""
     if fitting.preset.dropout != PRESETS["tiny"].dropout:
         raise ModelError("the loss must stay a number")
@@ -289,7 +289,7 @@ def test_a_recipe_that_fails_ends_no_search(dataset: Dataset, tmp_path: Path, mo
 def test_where_every_recipe_fails_the_error_is_the_training_s_own(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_: Fitting) -> Chosen:
+    def fail(_: Fitting) -> Choices:
         raise ModelError("the loss must stay a number")
 
     monkeypatch.setattr(Fitting, "fit_first", fail)

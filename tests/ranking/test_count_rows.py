@@ -60,6 +60,32 @@ def test_a_saved_table_counts_the_same(changes: list[tuple[int, int, int]]) -> N
     assert content(again) == content(table)
 
 
+@settings(deadline=None)
+@given(st.lists(cells, max_size=80), st.lists(cells, max_size=80))
+def test_a_compacted_table_counts_the_same_and_goes_on(
+    changes: list[tuple[int, int, int]], more: list[tuple[int, int, int]]
+) -> None:
+    one, other = CountRows(), CountRows()
+    add(one, changes)
+    add(other, changes)
+    other.compact()
+    assert content(other) == content(one)
+    add(one, more)
+    add(other, more)
+    assert content(other) == content(one)
+
+
+def test_a_compacted_table_holds_no_holes() -> None:
+    table = CountRows()
+    for row in range(50):
+        table.add(np.full(3000, row, np.int32), np.arange(1, 3001, dtype=np.int32), np.ones(3000, np.int64))
+    before = content(table)
+    table.compact()
+    assert content(table) == before
+    # 50 rows of 8,192 slots of 8 bytes, and the step that the pool grows by.
+    assert table.nbytes < 8 * (50 * 8192 + (1 << 16)) + 10_000
+
+
 def test_triples_come_by_row_and_column_whatever_the_order_of_arrival() -> None:
     one, other = CountRows(), CountRows()
     changes = [(5, 9, 1), (0, 3, 2), (5, 1, 4), (2, 8, -6)]

@@ -105,6 +105,21 @@ def test_any_order_of_arrival_retries_and_erasures_count_as_one_pass_over_the_fi
 
 
 @settings(deadline=None, max_examples=200)
+@given(st.dictionaries(st.integers(1, 4), histories, max_size=4), st.integers(1, 5), st.data())
+def test_the_last_events_of_many_users_are_counted_in_one_pass(
+    store: dict[int, list[Event]], window: int, data: st.DataObject
+) -> None:
+    log = log_of({user: line(rows) for user, rows in store.items()}, 6)
+    known = {user: data.draw(st.integers(0, len(rows))) for user, rows in store.items()}
+    new = np.arange(len(log)) >= log.offsets()[log.users] + np.array([known[user] for user in log.users.tolist()], int)
+    counts, expected = TransitionCounts(window), TransitionCounts(window)
+    counts.add_log(log.where(~new))
+    counts.append(log, new)
+    expected.add_log(log)
+    assert content(counts) == content(expected)
+
+
+@settings(deadline=None, max_examples=200)
 @given(histories, histories, st.integers(1, 3), st.data())
 def test_slices_with_enough_context_are_as_good_as_whole_histories(
     rows: list[Event], more: list[Event], window: int, data: st.DataObject

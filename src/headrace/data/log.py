@@ -48,8 +48,8 @@ class EventLog:
         """Return (U + 2,) places: the events of user u are `offsets[u]:offsets[u + 1]`."""
         return np.searchsorted(self.users, np.arange(self.n_users + 2)).astype(np.int64)
 
-    def where(self, keep: Bools) -> EventLog:
-        """Return the log of the events that `keep` (N,) marks; indices stay."""
+    def where(self, keep: Bools | Longs) -> EventLog:
+        """Return the log of the events that `keep` marks, (N,), or at these places, (n,) ascending; indices stay."""
         return EventLog(
             self.users[keep],
             self.items[keep],

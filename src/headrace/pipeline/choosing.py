@@ -139,24 +139,23 @@ class Counted:
         self._later = later[np.argsort(log.times[later], kind="stable")]
         self._times = log.times[self._later]
         self._next = 0
+        self._counted = first.copy()
         self._starts = log.offsets()
 
     def pass_until(self, time: int) -> None:
         """Count the events strictly before `time`."""
         end = int(np.searchsorted(self._times, time))
-        places = np.sort(self._later[self._next : end])  # users one after the other
+        new = np.sort(self._later[self._next : end])
         self._next = max(self._next, end)
-        changes = np.diff(self._log.users[places], prepend=-1, append=-1)
-        firsts = np.flatnonzero(changes[:-1])
-        lasts = np.flatnonzero(changes[1:])
-        for first, last in zip(places[firsts].tolist(), places[lasts].tolist(), strict=True):
-            start = int(self._starts[self._log.users[first]])
-            before, after = self._history(start, first), self._history(start, last + 1)
-            self.behaviour.change(before, after, first=len(before))
-
-    def _history(self, start: int, end: int) -> History:
-        log = self._log
-        return History(log.items[start:end], log.types[start:end], log.values[start:end], log.times[start:end])
+        if not len(new):
+            return
+        changes = np.flatnonzero(np.diff(self._log.users[new], append=-1))
+        ends = new[changes] + 1
+        starts = self._starts[self._log.users[new[changes]]]
+        sizes = ends - starts
+        places = np.arange(sizes.sum()) + np.repeat(starts - np.cumsum(sizes) + sizes, sizes)
+        self.behaviour.append(self._log.where(places), ~self._counted[places])
+        self._counted[new] = True
 
 
 @dataclass(frozen=True)

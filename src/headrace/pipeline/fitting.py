@@ -6,14 +6,15 @@ import shutil
 from pathlib import Path
 
 import msgspec
+import polars as pl
 
 from headrace.core.errors import DataError, FormatError
 from headrace.core.files import replacing, replacing_folder
 from headrace.core.formats import FITTED_FOLDER, MODEL_FILE, TEXT_FOLDER, ModelInfo, Protocol
 from headrace.core.settings import Settings
 from headrace.data.dataset import Dataset
-from headrace.pipeline.model_folder import Trained, write_stage
-from headrace.pipeline.stage_fitting import Fitting, Plan
+from headrace.pipeline.model_folder import write_stage
+from headrace.pipeline.stage_fitting import Choices, Fitting, Plan
 from headrace.training.progress import Progress, Unwatched, Watcher
 
 UNWATCHED = Unwatched()
@@ -92,31 +93,31 @@ def _run(dataset: Dataset, out: Path, plan: Plan, watcher: Watcher) -> ModelInfo
         fitting = Fitting(dataset, plan, workspace, watcher)
         with replacing(workspace / _PLAN_FILE) as temporary:
             temporary.write_bytes(msgspec.json.encode(fitting.plan))
-        chosen = fitting.fit_first()
-        last = fitting.fit_last(chosen)
-        watcher.report(Progress(stage="writing", share=0.97))
-        write_model(dataset, [fitting.trained(chosen), last], workspace / TEXT_FOLDER, folder)
+        info = write_model(fitting, fitting.fit_first(), dataset.items(), workspace / TEXT_FOLDER, folder)
         watcher.report(Progress(stage="done", share=1.0))
     shutil.rmtree(workspace)
-    return last.info
+    return info
 
 
-def write_model(dataset: Dataset, stages: list[Trained], texts: Path, folder: Path) -> None:
-    """Write a whole model into `folder`, which is empty.
+def write_model(fitting: Fitting, choices: Choices, items: pl.DataFrame, texts: Path, folder: Path) -> ModelInfo:
+    """Learn again with the choices, and write the whole model.
 
     Args:
-        dataset: learned from.
-        stages: the fitted one and the one to serve.
+        fitting: has fitted its first stage.
+        choices: of that stage.
+        items: the dataset's.
         texts: the folder of the text encoder, which need not be there.
-        folder: where to.
+        folder: where to; empty.
     """
-    fitted, last = stages
-    items = dataset.items()
-    (folder / FITTED_FOLDER).mkdir()
-    write_stage(fitted, items, folder / FITTED_FOLDER)
+    last = fitting.fit_last(choices)
+    info = last.info
     write_stage(last, items, folder)
+    del last  # before the other stage is counted: the counts are the largest part of a large model
+    (folder / FITTED_FOLDER).mkdir()
+    write_stage(fitting.trained(), items, folder / FITTED_FOLDER)
     if texts.is_dir():
         shutil.copytree(texts, folder / TEXT_FOLDER)
+    return info
 
 
 def _workspace(out: Path) -> Path:

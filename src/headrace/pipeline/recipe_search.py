@@ -28,7 +28,7 @@ from headrace.core.settings import Settings
 from headrace.data.dataset import Dataset
 from headrace.pipeline.material import Material
 from headrace.pipeline.recipes import adjusted, space_around, with_recipe
-from headrace.pipeline.stage_fitting import DEFAULT_MINUTES, Chosen, Fitting, Plan
+from headrace.pipeline.stage_fitting import DEFAULT_MINUTES, Choices, Fitting, Plan
 from headrace.pipeline.tuning_record import Outcome, Tried, TuningRecord
 from headrace.ranking.blending import LEAST_SAMPLES
 from headrace.training.negatives import NegativeSampler
@@ -114,7 +114,7 @@ class Search:
         if self._best() is None:
             raise ModelError(str(self.done()[-1].user_attrs["error"]))
 
-    def train_winner(self) -> tuple[Fitting, Chosen]:
+    def train_winner(self) -> tuple[Fitting, Choices]:
         """Train the best recipe for as long as there is time, and return that or its trial, whichever is better."""
         best = self._best()
         assert best is not None
@@ -146,8 +146,8 @@ class Search:
         """Keep how long the search has taken."""
         self._study.set_user_attr("seconds", self._spent())
 
-    def record(self, chosen: Chosen) -> TuningRecord:
-        """Return what was found; `chosen` is the model's own fitted stage."""
+    def record(self, choices: Choices) -> TuningRecord:
+        """Return what was found; `choices` are those of the model's own fitted stage."""
         best = self._best()
         assert best is not None
         return TuningRecord(
@@ -156,7 +156,7 @@ class Search:
             seconds=round(self._spent(), 1),
             best=best.number,
             trials=[_tried(trial) for trial in self.done()],
-            validation=chosen.choices.validation,
+            validation=choices.validation,
         )
 
     def _try(self, trial: Trial) -> None:
@@ -168,9 +168,9 @@ class Search:
             fitting = self._fitting(trial, folder, _TrialWatcher(self, trial))
             _write_plan(fitting.plan, folder)
             trial.set_user_attr("steps", fitting.plan.steps)
-            chosen = fitting.fit_first()
-            score = _score(chosen)
-            trial.set_user_attr("parts", {n: v for n, v in chosen.choices.validation.items() if n != "headrace"})
+            choices = fitting.fit_first()
+            score = _score(choices)
+            trial.set_user_attr("parts", {n: v for n, v in choices.validation.items() if n != "headrace"})
         except optuna.TrialPruned:
             state = TrialState.PRUNED
         except ModelError as error:
@@ -295,9 +295,9 @@ class _AfterSearch:
         return self._watcher.stopped()
 
 
-def _score(chosen: Chosen) -> float:
+def _score(choices: Choices) -> float:
     """Return NDCG@10 of the blend between the cuts."""
-    validation = chosen.choices.validation
+    validation = choices.validation
     if "headrace" not in validation:
         raise DataError(
             f"a search chooses by what happens between the cuts, which must be at least {LEAST_SAMPLES} targets that "

@@ -63,6 +63,7 @@ _READ = Phase("reading texts", 0.0, 0.05)
 _FIRST = Phase("fitted", 0.05, 0.5)
 _REFITTED = Phase("refitted", 0.5, 0.95)
 _EVERYTHING = Phase("everything", 0.5, 0.95)
+_WRITING = 0.97
 _STATE, _CHOSEN = "stage.safetensors", "fitted.safetensors"
 
 
@@ -100,13 +101,6 @@ class Choices(msgspec.Struct, frozen=True, kw_only=True):
     validation: dict[str, float]
     rating: RatingFit | None = None
     rating_epochs: int = 0
-
-
-class Chosen(msgspec.Struct, frozen=True):
-    """The fitted stage: what it chose, and its weights."""
-
-    choices: Choices
-    tensors: dict[str, Tensor]
 
 
 class Fitting:
@@ -163,12 +157,11 @@ class Fitting:
             steps = self._steps_in(whole if fitted_s is None else fitted_s * (1 + self._ratio), seconds)
         self.plan = msgspec.structs.replace(self.plan, steps=steps, threads=threads)
 
-    def fit_first(self) -> Chosen:
+    def fit_first(self) -> Choices:
         """Learn before the first cut, keep the best step between the cuts, fit blend and ratings there."""
         path = self._workspace / _CHOSEN
         if path.is_file():
-            tensors, choices = read_checkpoint(path, Choices)
-            return Chosen(choices, tensors)
+            return read_checkpoint(path, Choices)[1]
         stages = self._material.stages
         training = self._training(stages.fitted, self.plan.steps)
         learner = training.learner
@@ -198,32 +191,36 @@ class Fitting:
             tensors |= _rating_tensors(head, sums)
         write_checkpoint(path, tensors, choices)
         (self._workspace / _STATE).unlink(missing_ok=True)
-        return Chosen(choices, tensors)
+        return choices
 
-    def fit_last(self, chosen: Chosen) -> Trained:
+    def fit_last(self, choices: Choices) -> Trained:
         """Learn from all that the protocol allows, for as many epochs as the best step of the fitted stage was."""
         stages = self._material.stages
-        steps = max(1, round(chosen.choices.best * self._ratio))
+        steps = max(1, round(choices.best * self._ratio))
         training = self._training(stages.last, max(1, round(self.plan.steps * self._ratio)))
         phase = _EVERYTHING if self.plan.protocol == "all" else _REFITTED
         self._run(training, steps, phase, lambda: None)
-        rating = None
-        choices = msgspec.structs.replace(chosen.choices, curve=training.state.curve)
-        data = self._material.rating_data(stages.last, stages.last, training.learner, self.preset)
+        rating, learner = None, training.learner
+        choices = msgspec.structs.replace(choices, curve=training.state.curve)
+        del training  # as in `fit_first`
+        self._watcher.report(Progress(stage="writing", share=_WRITING))
+        data = self._material.rating_data(stages.last, stages.last, learner, self.preset)
         if data is not None and choices.rating is not None:
             choice = RatingChoice(choices.rating, choices.rating_epochs)
-            head, fit, sums = refit_ratings(data, choice, training.learner.seed)
+            head, fit, sums = refit_ratings(data, choice, learner.seed)
             choices = msgspec.structs.replace(choices, rating=fit)
             rating = (head, sums)
-        return self._trained(training.learner, stages.last, choices, rating)
+        return self._trained(learner, stages.last, choices, rating)
 
-    def trained(self, chosen: Chosen) -> Trained:
+    def trained(self) -> Trained:
         """Return the fitted stage as a model."""
+        tensors, choices = read_checkpoint(self._workspace / _CHOSEN, Choices)
         learner = self._material.learner(self.preset, self.plan.settings, None)
-        learner.load_weights({n: t for n, t in chosen.tensors.items() if not n.startswith("rating.")})
+        learner.load_weights({n: t for n, t in tensors.items() if not n.startswith("rating.")})
         learner.content = self._material.says(learner.model)
-        rating = _rating_of(chosen, self.preset.width)
-        return self._trained(learner, self._material.stages.fitted, chosen.choices, rating)
+        rating = None if choices.rating is None else _rating_of(tensors, choices.rating, self.preset.width)
+        del tensors
+        return self._trained(learner, self._material.stages.fitted, choices, rating)
 
     def _choose(self, learner: Learner, state: LoopState, asked: list[Question]) -> Choices:
         stages, ranking = self._material.stages, self.plan.settings.ranking
@@ -368,11 +365,8 @@ def _rating_tensors(head: RatingHead, sums: ItemSums) -> dict[str, Tensor]:
     return {**tensors, "rating.sums": torch.from_numpy(sums.sums), "rating.counts": torch.from_numpy(sums.counts)}
 
 
-def _rating_of(chosen: Chosen, width: int) -> tuple[RatingHead, ItemSums] | None:
-    if chosen.choices.rating is None:
-        return None
+def _rating_of(tensors: dict[str, Tensor], fit: RatingFit, width: int) -> tuple[RatingHead, ItemSums]:
     head = RatingHead(width)
     prefix = "rating.head."
-    head.load_state_dict({n.removeprefix(prefix): t for n, t in chosen.tensors.items() if n.startswith(prefix)})
-    sums, counts = chosen.tensors["rating.sums"].numpy(), chosen.tensors["rating.counts"].numpy()
-    return head, ItemSums(chosen.choices.rating.mean, sums, counts)
+    head.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
+    return head, ItemSums(fit.mean, tensors["rating.sums"].numpy(), tensors["rating.counts"].numpy())

@@ -106,8 +106,8 @@ def _run(dataset: Dataset, out: Path, asked: Asked, watcher: Watcher) -> Tuned:
         try:
             search.read()
             search.try_recipes()
-            fitting, chosen = search.train_winner()
-            last = fitting.fit_last(chosen)
+            fitting, choices = search.train_winner()
+            info = write_model(fitting, choices, dataset.items(), workspace / TEXT_FOLDER, folder)
         except StoppedError:
             raise StoppedError(
                 f"the search was stopped; trials that ended and are kept: {len(search.done())}; go on with "
@@ -115,9 +115,7 @@ def _run(dataset: Dataset, out: Path, asked: Asked, watcher: Watcher) -> Tuned:
             ) from None
         finally:
             search.note_time()
-        watcher.report(Progress(stage="writing", share=0.99))
-        write_model(dataset, [fitting.trained(chosen), last], workspace / TEXT_FOLDER, folder)
-        tuned = Tuned(last.info, search.record(chosen), find_spec("matplotlib") is not None)
+        tuned = Tuned(info, search.record(choices), find_spec("matplotlib") is not None)
         _write_findings(tuned, fitting.plan, folder)
         watcher.report(Progress(stage="done", share=1.0))
     shutil.rmtree(workspace)

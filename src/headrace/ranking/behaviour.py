@@ -14,7 +14,7 @@ from headrace.ranking.count_rows import Arrays
 from headrace.ranking.popularity import Popularity, TypeCounts
 from headrace.ranking.transitions import TransitionCounts, differing
 
-_AT_ONCE = 8_000_000
+_AT_ONCE = 4_000_000
 """Events that are counted at once, of whole users: counting takes twice their memory beside the counts."""
 
 
@@ -44,6 +44,8 @@ class Behaviour:
             last = log.users[min(start + _AT_ONCE, len(log)) - 1]
             end = int(np.searchsorted(log.users, last, side="right"))
             self.add_log(log.part(start, end).where(marked[start:end]))
+            self.transitions.compact()
+            self.popularity.compact()
             start = end
 
     def change(self, before: History, after: History, *, first: int = 0) -> None:
@@ -63,6 +65,15 @@ class Behaviour:
         self.popularity.add(after.items[start:new_end], after.times[start:new_end])
         self.types.add(before.items[start:old_end], before.types[start:old_end], sign=-1)
         self.types.add(after.items[start:new_end], after.types[start:new_end])
+
+    def append(self, log: EventLog, new: Bools) -> None:
+        """Add the events that `new` (N,) marks, the last ones of their users, whose whole histories are in the log.
+
+        What `new` does not mark was counted before. The same as a `change` for each of the users, in one pass.
+        """
+        self.transitions.append(log, new)
+        self.popularity.add(log.items[new], log.times[new])
+        self.types.add(log.items[new], log.types[new])
 
     def state(self) -> Arrays:
         """Return everything as named arrays, copies, for safetensors; the event log cannot be read from them."""

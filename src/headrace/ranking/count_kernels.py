@@ -147,6 +147,23 @@ def fill(pool: Pool, offsets: Longs, columns: Ints, counts: Ints | Longs) -> Non
 
 
 @compiled
+def close_holes(pool: Pool, rows: Longs) -> None:
+    """Move the slots of all rows down to where the hole before them begins; `rows` are those with slots, by place."""
+    columns, counts = pool.columns, pool.counts
+    top = np.int64(0)
+    for row in rows:
+        start = pool.start[row]
+        for place in range(pool.capacity[row] if start > top else 0):
+            columns[top + place], counts[top + place] = columns[start + place], counts[start + place]
+        pool.start[row] = top
+        top += pool.capacity[row]
+    for place in range(top, pool.meta[TOP]):
+        columns[place], counts[place] = 0, 0
+    pool.holes[:] = -1
+    pool.meta[TOP], pool.meta[FREE] = top, 0
+
+
+@compiled
 def add(pool: Pool, rows: Ints, columns: Ints, deltas: Longs, begin: int) -> int:
     """Add from place `begin` on; return the place at which room is wanting, or the number of places."""
     for place in range(begin, len(rows)):

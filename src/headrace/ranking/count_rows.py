@@ -61,6 +61,11 @@ class CountRows:
         while (done := kernels.add_grouped(self._pool, first_row, groups, done, stamps)) < len(groups.columns):
             self._make_room(first_row + int(np.searchsorted(groups.offsets, done, side="right")) - 1)
 
+    def compact(self) -> None:
+        """Give back the memory that lies in holes and beyond the last row."""
+        self._close_holes()
+        self._resize(int(self._pool.meta[kernels.TOP]) + _POOL_STEP)
+
     def get(self, rows: Ints, columns: Ints) -> Longs:
         """Return the counts (n,) at (`rows`, `columns`), 0 where there is none."""
         return kernels.get(self._pool, rows, columns)
@@ -148,15 +153,16 @@ class CountRows:
             self._make_rows(row + 1)
             return
         if free > top // 2:
-            fresh = CountRows.from_state(self.state())  # 32 bits again, where they do
-            fresh._make_rows(len(self._pool.start))
-            self._pool = fresh._pool
+            self._close_holes()
             return
         wanted = int(self._pool.capacity[row]) * 4
-        self._grow_slots(max(_POOL_STEP, wanted, len(self._pool.columns) // 4))
+        self._resize(len(self._pool.columns) + max(_POOL_STEP, wanted, len(self._pool.columns) // 4))
 
-    def _grow_slots(self, more: int) -> None:
-        size = len(self._pool.columns) + more
+    def _close_holes(self) -> None:
+        rows = np.flatnonzero(self._pool.capacity)
+        kernels.close_holes(self._pool, rows[np.argsort(self._pool.start[rows])])
+
+    def _resize(self, size: int) -> None:
         assert size < 2**31, "32 bits hold the links between holes"
         # In place: the system moves pages instead of copying them. No view of these two arrays ever leaves this class.
         self._pool.columns.resize(size, refcheck=False)

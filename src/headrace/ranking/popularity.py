@@ -68,6 +68,10 @@ class Popularity:
             np.add.at(self._recent, inside, sign)
             self._recent_logs[inside] = np.log(self._recent[inside] + 1)
 
+    def compact(self) -> None:
+        """Give back the memory that growing left."""
+        self._hours.compact()
+
     @property
     def newest(self) -> int | None:
         """The start of the last hour that holds an event, microseconds; None while nothing is counted."""

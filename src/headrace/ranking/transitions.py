@@ -10,16 +10,22 @@ basket, but it is from one basket to a later one.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
-from headrace.data.log import EventLog, Floats, History, Ints, Longs
-from headrace.ranking.compiled import Whole, compiled, plain
+from headrace.data.log import Bools, EventLog, Floats, History, Ints, Longs
+from headrace.ranking.compiled import plain
 from headrace.ranking.count_rows import Arrays, CountRows, Groups
-
-ONE = 1 << 16
-"""The fixed-point form of a count of 1."""
+from headrace.ranking.transition_kernels import (
+    ONE,
+    Placed,
+    Timeline,
+    appended,
+    baskets,
+    common_ends,
+    difference,
+    list_pairs,
+    pairs_by_row,
+)
 
 # A history is scored by its last events only: weights below one in a hundred changed NDCG@10 on amazon-beauty by
 # 0.00001 in 0.055, and a basket of hundreds of items would cost milliseconds.
@@ -27,32 +33,6 @@ LONGEST_SCORED = 100
 SMALLEST_WEIGHT = 0.01
 
 _PAIRS_AT_ONCE = 1 << 22
-_LAST_TIME = 2**63 - 1
-
-
-class Placed(NamedTuple):
-    """A log as the kernels read it. `starts` and `ends` (N,) bound the basket of each event, as places in the log."""
-
-    users: Ints
-    items: Ints
-    starts: Longs
-    ends: Longs
-
-
-class Timeline(NamedTuple):
-    """A history as the kernels read it."""
-
-    items: Ints
-    types: Ints
-    times: Longs
-
-
-class Pairs(NamedTuple):
-    """Changes of counts: `deltas` at (`rows`, `columns`), each (n,)."""
-
-    rows: Ints
-    columns: Ints
-    deltas: Longs
 
 
 class TransitionCounts:
@@ -70,8 +50,8 @@ class TransitionCounts:
     def add_log(self, log: EventLog) -> None:
         """Add the whole histories of users who were not counted before (the same as `change` from an empty history)."""
         users, rows = plain(log.users), log.n_items + 1
-        placed = Placed(users, plain(log.items), *_baskets(users, plain(log.times)))
-        pairs = _pairs_by_row(placed, self.window, rows)
+        placed = Placed(users, plain(log.items), *baskets(users, plain(log.times)))
+        pairs = pairs_by_row(placed, self.window, rows)
         bounds = np.concatenate((np.zeros(1, np.int64), np.cumsum(pairs)))
         first = 0
         while first < rows:
@@ -80,9 +60,13 @@ class TransitionCounts:
             last = min(max(last, first + 1), rows)
             offsets = bounds[first : last + 1] - bounds[first]
             groups = Groups(offsets, np.empty(offsets[-1], np.int32), np.empty(offsets[-1], np.int64))
-            _list_pairs(placed, self.window, first, groups)
+            list_pairs(placed, self.window, first, groups)
             self._table.add_grouped(first, groups)
             first = last
+
+    def compact(self) -> None:
+        """Give back the memory that growing left."""
+        self._table.compact()
 
     def change(self, before: History, after: History, *, first: int = 0) -> None:
         """Replace one user's history by another; only pairs around what differs are touched.
@@ -98,7 +82,15 @@ class TransitionCounts:
         if start == old_end == new_end:
             return
         span = (start, old_end, new_end)
-        self._table.add(*_difference(_timeline(before), _timeline(after), span, self.window))
+        self._table.add(*difference(_timeline(before), _timeline(after), span, self.window))
+
+    def append(self, log: EventLog, new: Bools) -> None:
+        """Add the events that `new` (N,) marks, the last ones of their users, whose whole histories are in the log.
+
+        The same as a `change` for each of the users, in one pass.
+        """
+        line = Timeline(plain(log.items), plain(log.types), plain(log.times))
+        self._table.add(*appended(line, plain(log.users), new, self.window))
 
     def score_into(self, sums: Floats, history: History, *, decay: float, smoothing: float) -> Ints:
         """Add sum_j w_j log(1 + V c(h_j, a) / tau) to `sums` for every item a, in place.
@@ -170,7 +162,7 @@ def differing(before: History, after: History, first: int = 0) -> tuple[int, int
     start, same = min(first, len(before), len(after)), 0
     shorter = min(len(before), len(after))
     if start < shorter:
-        start, same = _common_ends(_timeline(before), _timeline(after), start)
+        start, same = common_ends(_timeline(before), _timeline(after), start)
     return start, len(before) - same, len(after) - same
 
 
@@ -186,196 +178,3 @@ def weigh(history: History, decay: float) -> tuple[Ints, Floats]:
 
 def _timeline(history: History) -> Timeline:
     return Timeline(plain(history.items), plain(history.types), plain(history.times))
-
-
-@compiled
-def _baskets(users: Ints, times: Longs) -> tuple[Longs, Longs]:
-    """Return for each event where its basket starts and ends."""
-    starts, ends = np.empty(len(users), np.int64), np.empty(len(users), np.int64)
-    start = 0
-    for place in range(len(users)):
-        if place + 1 == len(users) or users[place + 1] != users[place] or times[place + 1] != times[place]:
-            for each in range(start, place + 1):
-                starts[each], ends[each] = start, place + 1
-            start = place + 1
-    return starts, ends
-
-
-@compiled
-def _across(twice: Whole) -> Whole:
-    """Return the weight of two events whose centres lie twice / 2 apart: round(2**17 / twice), halves upwards."""
-    return (4 * ONE + twice) // (2 * twice)
-
-
-@compiled
-def _within(size: Whole, window: int) -> Whole:
-    """Return the weight of two events of a basket of `size`: round(3 * 2**16 / (size + 1)), 0 beyond the window."""
-    return (6 * ONE + size + 1) // (2 * (size + 1)) if 1 < size < 3 * window else 0
-
-
-@compiled
-def _pairs_by_row(log: Placed, window: int, rows: int) -> Longs:
-    """Return how many pairs each item comes first in."""
-    pairs = np.zeros(rows, np.int64)
-    for i in range(len(log.items)):
-        start, end, item = log.starts[i], log.ends[i], log.items[i]
-        if _within(end - start, window) > 0:
-            for j in range(start, end):
-                pairs[item] += log.items[j] != item
-        j = end
-        while j < len(log.items) and log.users[j] == log.users[i]:
-            if log.starts[j] + log.ends[j] - start - end > 2 * window:
-                break
-            pairs[item] += log.ends[j] - j
-            j = log.ends[j]
-    return pairs
-
-
-@compiled
-def _list_pairs(log: Placed, window: int, first: int, groups: Groups) -> None:
-    """Write the pairs of the rows from `first` on into `groups`, whose offsets say where each row's go."""
-    free = groups.offsets.copy()
-    last = first + len(groups.offsets) - 1
-    for i in range(len(log.items)):
-        item = log.items[i]
-        if not first <= item < last:
-            continue
-        place, start, end = free[item - first], log.starts[i], log.ends[i]
-        weight = _within(end - start, window)
-        if weight > 0:
-            for j in range(start, end):
-                if log.items[j] != item:
-                    groups.columns[place], groups.deltas[place] = log.items[j], weight
-                    place += 1
-        for j in range(end, len(log.items)):
-            twice = log.starts[j] + log.ends[j] - start - end
-            if log.users[j] != log.users[i] or twice > 2 * window:
-                break
-            groups.columns[place], groups.deltas[place] = log.items[j], _across(twice)
-            place += 1
-        free[item - first] = place
-
-
-@compiled
-def _common_ends(old: Timeline, new: Timeline, start: int) -> tuple[int, int]:
-    """Return how many events the two share at the beginning, and how many of the rest at the end."""
-    # Locals, as reading an array out of a tuple costs more than the comparison.
-    old_items, old_types, old_times = old
-    new_items, new_types, new_times = new
-    shorter = min(len(old_items), len(new_items))
-    while (
-        start < shorter
-        and old_items[start] == new_items[start]
-        and old_times[start] == new_times[start]
-        and old_types[start] == new_types[start]
-    ):
-        start += 1
-    i, j = len(old_items) - 1, len(new_items) - 1
-    while (
-        min(i, j) >= start
-        and old_items[i] == new_items[j]
-        and old_times[i] == new_times[j]
-        and old_types[i] == new_types[j]
-    ):
-        i, j = i - 1, j - 1
-    return start, len(old_items) - 1 - i
-
-
-@compiled
-def _difference(old: Timeline, new: Timeline, span: tuple[int, int, int], window: int) -> Pairs:
-    """Return the pairs that `old` has around the span, taken away, and those of `new`, added.
-
-    The span grows to whole baskets, as an event that joins or leaves a basket moves the basket's centre.
-    """
-    start, old_end, new_end = span
-    low, high = np.int64(_LAST_TIME), np.int64(-_LAST_TIME)
-    if start < old_end:
-        low, high = min(low, old.times[start]), max(high, old.times[old_end - 1])
-    if start < new_end:
-        low, high = min(low, new.times[start]), max(high, new.times[new_end - 1])
-    pairs = Pairs(np.empty(64, np.int32), np.empty(64, np.int32), np.empty(64, np.int64))
-    pairs, n = _pairs_around(old, low, high, window, pairs, np.int64(0))
-    for place in range(n):
-        pairs.deltas[place] = -pairs.deltas[place]
-    pairs, n = _pairs_around(new, low, high, window, pairs, n)
-    return Pairs(pairs.rows[:n], pairs.columns[:n], pairs.deltas[:n])
-
-
-@compiled
-def _pairs_around(line: Timeline, low: Whole, high: Whole, window: int, pairs: Pairs, n: Whole) -> tuple[Pairs, Whole]:
-    """Write from place `n` on each pair that has an event at a time low..high, or one before and one after it.
-
-    Time falls into baskets: for each at `low` or later, as the right one of a pair, all left ones within the window.
-    """
-    end = _first_after(line.times, high)
-    right = _first_at(line.times, low)
-    while right < len(line.items):
-        right_end = _first_after(line.times, line.times[right])
-        size = right_end - right
-        if right < end and _within(size, window) > 0:
-            pairs = _room(pairs, n + size * size)
-            for i in range(right, right_end):
-                for j in range(right, right_end):
-                    if line.items[i] != line.items[j]:
-                        pairs.rows[n], pairs.columns[n] = line.items[i], line.items[j]
-                        pairs.deltas[n] = _within(size, window)
-                        n += 1
-        left_end, found = min(right, end), False
-        while left_end > 0:
-            left = _first_at(line.times, line.times[left_end - 1])
-            twice = right + right_end - left - left_end
-            if twice > 2 * window:
-                break
-            found = True
-            pairs = _room(pairs, n + size * (left_end - left))
-            for i in range(left, left_end):
-                for j in range(right, right_end):
-                    pairs.rows[n], pairs.columns[n] = line.items[i], line.items[j]
-                    pairs.deltas[n] = _across(twice)
-                    n += 1
-            left_end = left
-        if right >= end and not found:
-            break  # a basket further right lies further away still
-        right = right_end
-    return pairs, n
-
-
-@compiled
-def _room(pairs: Pairs, need: Whole) -> Pairs:
-    """Return pairs with at least `need` places that begin with those given."""
-    have = len(pairs.rows)
-    if need <= have:
-        return pairs
-    more = max(need, 2 * have)
-    larger = Pairs(np.empty(more, np.int32), np.empty(more, np.int32), np.empty(more, np.int64))
-    for place in range(have):
-        larger.rows[place], larger.columns[place] = pairs.rows[place], pairs.columns[place]
-        larger.deltas[place] = pairs.deltas[place]
-    return larger
-
-
-# NumPy's searchsorted does the same, but compiling it takes seconds of a first start.
-@compiled
-def _first_at(times: Longs, time: Whole) -> int:
-    """Return the place of the first event at `time` or later."""
-    low, high = 0, len(times)
-    while low < high:
-        middle = (low + high) // 2
-        if times[middle] < time:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@compiled
-def _first_after(times: Longs, time: Whole) -> int:
-    """Return the place of the first event later than `time`."""
-    low, high = 0, len(times)
-    while low < high:
-        middle = (low + high) // 2
-        if times[middle] <= time:
-            low = middle + 1
-        else:
-            high = middle
-    return low

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from pathlib import Path
 
@@ -58,13 +57,13 @@ def test_a_signal_stops_the_training_and_the_handlers_come_back(number: signal.S
         watch = Watch(line, None)
         with stopping_on_signals(watch):
             assert not watch.stopped()
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
             assert watch.stopped()
         assert signal.getsignal(number) is before
 
 
 def test_a_second_ctrl_c_ends_it_at_once() -> None:
     with ProgressLine("training") as line, stopping_on_signals(Watch(line, None)):
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from training_cases import HOUR, log_of, sequences_of
 
 from headrace.core.formats import Shape
+from headrace.training import batches
 from headrace.training.batches import SAME_BASKET_WEIGHT, START_PLACE, Batch, Sequences
 
 SHORT = Shape(width=8, layers=1, heads=1, window=4, content=0, types=["a"])
@@ -40,6 +42,24 @@ def test_in_file_order_each_event_is_a_target_once_behind_its_own_past(items: li
     found = sorted((history[-reach:], item) for history, item, _ in all_pairs(sequences))
     expected = sorted((own[max(0, t - reach) : t], own[t]) for own in items for t in range(len(own)))
     assert found == expected
+
+
+@given(histories, st.integers(1, 5))
+@settings(max_examples=40, deadline=None)
+def test_the_parts_of_a_batch_hold_whole_histories_and_all_pairs(items: list[list[int]], most: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "LEAST_EVENTS", 3)
+        for batch in sequences_of(log_of(items), shape=SHORT, batch_events=64, ties="file").epoch(0, 1):
+            parts = batch.parts(most)
+            assert len(parts) <= most
+            assert [pair for part in parts for pair in pairs_of(part)] == pairs_of(batch)
+            histories = [part.items[part.segments == row] for part in parts for row in np.unique(part.segments)]
+            whole = [batch.items[batch.segments == row] for row in np.unique(batch.segments)]
+            assert [each.tolist() for each in histories] == [each.tolist() for each in whole]
+            read = [part.pair_targets >= 0 for part in parts]
+            for part, inside in zip(parts, read, strict=True):
+                assert np.array_equal(part.items[part.pair_targets[inside]], part.pair_items[inside])
+            assert sum(each.sum() for each in read) == (batch.pair_targets >= 0).sum()
 
 
 @given(histories)

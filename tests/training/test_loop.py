@@ -14,6 +14,7 @@ from headrace.core.errors import FormatError, ModelError
 from headrace.core.formats import Shape
 from headrace.model.items import ItemContent
 from headrace.model.transformer import Transformer
+from headrace.training import batches
 from headrace.training.asking import users_at_places
 from headrace.training.batches import Sequences
 from headrace.training.checkpoint import read_checkpoint, write_checkpoint
@@ -38,6 +39,27 @@ def test_a_ring_is_learned_to_a_recall_of_one() -> None:
     users = users_at_places(training.learner.model, inputs, sequences)[1:]
     best = (users @ outputs.numpy().T)[:, 1:].argmax(1) + 1
     assert np.array_equal(best, log.items % items + 1)
+
+
+def test_parts_of_a_batch_on_a_core_each_teach_what_the_whole_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "LEAST_EVENTS", 20)
+    log = ring_log(12, 60, 15)
+    learned = []
+    for threads in (1, 3):
+        training = training_of(log, steps=6)
+        training.learner.noise = Noise(0.0, 0.0)
+        training.learner.model.drop.share = 0.0
+        torch.set_num_threads(threads)
+        try:
+            training.run(6, ignore)
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(1)
+        learned.append((training.loss, training.learner.ids))
+    (loss, ids), (other_loss, other_ids) = learned
+    assert other_loss == pytest.approx(loss, abs=1e-5)
+    assert not torch.equal(ids, other_ids)  # sums in another order
+    torch.testing.assert_close(other_ids, ids, atol=2e-4, rtol=0)
 
 
 def test_a_stopped_training_goes_on_to_the_very_same_numbers(tmp_path: Path) -> None:
@@ -72,6 +94,7 @@ def test_the_best_weights_come_back() -> None:
 
 def test_a_loss_that_is_no_number_stops_with_what_to_try() -> None:
     training = training_of(ring_log(6, 10, 5), steps=6)
+    training.learner.noise = Noise(0.0, 0.0)  # a dropped id would hide it
     training.run(2, ignore)
     training.learner.ids[3] = float("nan")
     before = training.learner.model.query.ask.weight.clone()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from headrace.data.log import Bools, EventLog, Floats, Ints, Longs
 SAME_BASKET_WEIGHT = 0.3
 START_PLACE = -1
 """The query of a pair that asks what a new user does first."""
+LEAST_EVENTS = 512
+"""Of a part of a batch: smaller products do not keep a core busy."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,36 @@ class Batch:
     pair_items: Ints
     pair_weights: Floats
     pair_targets: Longs
+
+    def parts(self, most: int) -> list[Batch]:
+        """Return it as batches of whole histories, at most `most` and about as large, none of under `LEAST_EVENTS`."""
+        size = len(self.items)
+        count = min(most, size // LEAST_EVENTS)
+        if count < 2:
+            return [self]
+        middles = self.segments[np.arange(1, count) * size // count]
+        bounds = np.unique([0, *np.searchsorted(self.segments, middles), size]).tolist()
+        return [self._part(start, end) for start, end in pairwise(bounds)]
+
+    def _part(self, start: int, end: int) -> Batch:
+        read = slice(start, end)
+        # What new users do first is asked for in the first part.
+        asked = slice(*np.searchsorted(self.pair_places, [start or START_PLACE, end]).tolist())
+        places, targets = self.pair_places[asked], self.pair_targets[asked]
+        return Batch(
+            events=self.events * (end - start) // len(self.items),
+            items=self.items[read],
+            types=self.types[read],
+            values=self.values[read],
+            times=self.times[read],
+            segments=self.segments[read] - self.segments[start],
+            requests=self.requests[read],
+            hideable=self.hideable[read],
+            pair_places=np.where(places < 0, places, places - start),
+            pair_items=self.pair_items[asked],
+            pair_weights=self.pair_weights[asked],
+            pair_targets=np.where(targets < 0, targets, targets - start),
+        )
 
 
 class Sequences:

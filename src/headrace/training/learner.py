@@ -9,7 +9,10 @@ Shapes: N events of a batch, V items, n distinct items of a step, S negatives, P
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -25,6 +28,8 @@ from headrace.training.batches import Batch
 from headrace.training.masking import hide
 from headrace.training.negatives import NegativeSampler
 from headrace.training.optimizer import RowAdam, Schedule, clip, network_optimizer
+
+_WORKERS = ThreadPoolExecutor(thread_name_prefix="headrace-part")
 
 
 @dataclass(frozen=True)
@@ -76,28 +81,37 @@ class Learner:
         if self.noise.events:
             masked = hide(batch, generator)
             batch, scale = masked, scale * len(masked.pair_items) / max(1, len(batch.pair_items))
-        rows, places = _distinct(batch, *sampler.draw(generator))
-        leaf = self.ids[rows].requires_grad_()
-        self.model.drop.generator = generator
-        loss = self._loss(batch, rows, leaf, places, generator)
-        self.model.drop.generator = None
-        value = float(loss.detach()) / max(1.0, float(batch.pair_weights.sum()))
+        drawn = sampler.draw(generator)
+        parts = batch.parts(torch.get_num_threads())
+        slopes = _side_by_side([partial(self._slope, part, drawn, generator.spawn(1)[0], scale) for part in parts])
+        value = sum(slope.loss for slope in slopes) / max(1.0, float(batch.pair_weights.sum()))
         if not math.isfinite(value):
             raise ModelError(
                 f"the loss must stay a number and became {value} at step {number}; train again with half the "
                 f"learning_rate of [training] (it was {schedule.peak:g}), or look for extreme values in the events"
             )
-        torch.autograd.backward(loss / scale)
-        leaf_gradient = leaf.grad
-        assert leaf_gradient is not None
         rate = schedule.rate(number)
+        for parameter, *gradients in zip(self.parameters, *(slope.parameters for slope in slopes), strict=True):
+            known = [gradient for gradient in gradients if gradient is not None]
+            parameter.grad = sum(known[1:], known[0]) if known else None
         clip(self.parameters)
         for group in self.adam.param_groups:
             group["lr"] = rate
         self.adam.step()
         self.adam.zero_grad(set_to_none=True)
-        self.row_adam.step(rows, leaf_gradient, rate=rate, number=number)
+        rows, by_row = _by_row(slopes)
+        self.row_adam.step(rows, by_row, rate=rate, number=number)
         return value
+
+    def _slope(self, batch: Batch, drawn: tuple[Longs, Floats], generator: np.random.Generator, scale: float) -> _Slope:
+        """Return the loss of a part of a batch and its derivatives."""
+        rows, places = _distinct(batch, *drawn)
+        leaf = self.ids[rows].requires_grad_()
+        self.model.drop.generator = generator
+        loss = self._loss(batch, rows, leaf, places, generator)
+        self.model.drop.generator = None
+        ids, *parameters = torch.autograd.grad(loss / scale, [leaf, *self.parameters], allow_unused=True)
+        return _Slope(float(loss.detach()), rows, ids, parameters)
 
     def weights(self) -> dict[str, Tensor]:
         """Return what was learned, by name: the network's weights under `model.`, and `ids` (V + 1, D)."""
@@ -163,6 +177,40 @@ class Learner:
             places.shift,
             pairs,
         )
+
+
+@dataclass(frozen=True)
+class _Slope:
+    """A loss, summed over pairs, and its derivatives by the id vectors of `rows` (n,) and by each parameter."""
+
+    loss: float
+    rows: Tensor
+    ids: Tensor
+    parameters: Sequence[Tensor | None]
+
+
+def _side_by_side(tasks: list[Callable[[], _Slope]]) -> list[_Slope]:
+    """Run the tasks at the same time; together they use the threads that PyTorch has."""
+    threads = torch.get_num_threads()
+
+    def run(task: Callable[[], _Slope]) -> _Slope:
+        torch.set_num_threads(max(1, threads // len(tasks)))
+        return task()
+
+    try:
+        others = [_WORKERS.submit(run, task) for task in tasks[1:]]
+        return [run(tasks[0]), *(other.result() for other in others)]
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _by_row(slopes: list[_Slope]) -> tuple[Tensor, Tensor]:
+    """Return the distinct rows (n,) of all, and the summed derivatives by them (n, D)."""
+    if len(slopes) == 1:
+        return slopes[0].rows, slopes[0].ids
+    rows, places = np.unique(np.concatenate([slope.rows.numpy() for slope in slopes]), return_inverse=True)
+    total = torch.zeros(len(rows), slopes[0].ids.shape[1])
+    return torch.from_numpy(rows), total.index_add_(0, torch.from_numpy(places), torch.cat([s.ids for s in slopes]))
 
 
 @dataclass(frozen=True)

@@ -52,11 +52,11 @@ PRESETS: dict[PresetName, Preset] = {
         layers=2,
         heads=2,
         window=100,
-        batch_events=2048,
-        learning_rate=3e-3,
+        batch_events=4096,
+        learning_rate=4e-3,
         negatives=1024,
         dropout=0.2,
-        epochs=24,
+        epochs=20,
     ),
     "base": Preset(
         width=128,
@@ -67,7 +67,7 @@ PRESETS: dict[PresetName, Preset] = {
         learning_rate=2e-3,
         negatives=2048,
         dropout=0.2,
-        epochs=24,
+        epochs=20,
     ),
     "large": Preset(
         width=256,

@@ -63,7 +63,11 @@ def test_a_signal_stops_the_training_and_the_handlers_come_back(number: signal.S
 
 
 def test_a_second_ctrl_c_ends_it_at_once() -> None:
-    with ProgressLine("training") as line, stopping_on_signals(Watch(line, None)):
-        signal.raise_signal(signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    try:
+        with ProgressLine("training") as line, stopping_on_signals(Watch(line, None)):
             signal.raise_signal(signal.SIGINT)
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -12,13 +12,12 @@ import warnings
 from pathlib import Path
 from time import perf_counter
 
-import numpy as np
 from exchange import choice_ndcg, read
 from pytorch_lightning import LightningModule, Trainer
-from rectools_peer import Size, Stopping, Transformer
+from rectools_peer import Size, Transformer, Uncopied
 
 
-class Epochs(Stopping):
+class Epochs(Uncopied):
     """Notes the seconds of each epoch."""
 
     def __init__(self) -> None:
@@ -47,7 +46,6 @@ def main() -> None:
     peer = Transformer("esasrec", 0.0, Size(options.width, options.window, options.seed))
     peer.train(split, "fitted", watch, epochs=options.epochs)
     lists = peer.answer(split, split.test, "include")
-    np.save(options.out.with_suffix(".npy"), lists)
     facts = {"seconds": watch.seconds, "ndcg": choice_ndcg(split, split.test, lists)}
     options.out.write_text(json.dumps(facts) + "\n")
 

@@ -134,14 +134,14 @@ class Transformer(Peer):
         )
 
 
-class Stopping(Callback):
+class Uncopied(Callback):
     """A callback that stays itself when the library copies its trainer."""
 
     def __deepcopy__(self, memory: dict[int, object]) -> Self:
         return self
 
 
-class _StopAt(Stopping):
+class _StopAt(Uncopied):
     """Ends a training after a number of steps."""
 
     def __init__(self, steps: int) -> None:
@@ -152,7 +152,7 @@ class _StopAt(Stopping):
         trainer.should_stop = trainer.global_step >= self._steps
 
 
-class _Watch(Stopping):
+class _Watch(Uncopied):
     """Measures a training ten times within its time; ends it when that is over,
     or after half of it when three measures brought no more."""
 

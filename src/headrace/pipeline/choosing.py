@@ -139,7 +139,6 @@ class Counted:
         self._later = later[np.argsort(log.times[later], kind="stable")]
         self._times = log.times[self._later]
         self._next = 0
-        self._counted = first.copy()
         self._starts = log.offsets()
 
     def pass_until(self, time: int) -> None:
@@ -151,11 +150,11 @@ class Counted:
             return
         changes = np.flatnonzero(np.diff(self._log.users[new], append=-1))
         ends = new[changes] + 1
-        starts = self._starts[self._log.users[new[changes]]]
+        firsts = ends - np.diff(changes, prepend=-1)
+        starts = self._starts[self._log.users[firsts]]
         sizes = ends - starts
         places = np.arange(sizes.sum()) + np.repeat(starts - np.cumsum(sizes) + sizes, sizes)
-        self.behaviour.append(self._log.where(places), ~self._counted[places])
-        self._counted[new] = True
+        self.behaviour.append(self._log.where(places), places >= np.repeat(firsts, sizes))
 
 
 @dataclass(frozen=True)

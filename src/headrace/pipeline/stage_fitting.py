@@ -203,13 +203,13 @@ class Fitting:
         rating, learner = None, training.learner
         choices = msgspec.structs.replace(choices, curve=training.state.curve)
         del training  # as in `fit_first`
-        self._watcher.report(Progress(stage="writing", share=_WRITING))
         data = self._material.rating_data(stages.last, stages.last, learner, self.preset)
         if data is not None and choices.rating is not None:
             choice = RatingChoice(choices.rating, choices.rating_epochs)
             head, fit, sums = refit_ratings(data, choice, learner.seed)
             choices = msgspec.structs.replace(choices, rating=fit)
             rating = (head, sums)
+        self._watcher.report(Progress(stage="writing", share=_WRITING))
         return self._trained(learner, stages.last, choices, rating)
 
     def trained(self) -> Trained:

@@ -139,29 +139,15 @@ def common_ends(old: Timeline, new: Timeline, start: int) -> tuple[int, int]:
 
 @compiled
 def difference(old: Timeline, new: Timeline, span: tuple[int, int, int], window: int) -> Pairs:
-    """Return the pairs that `old` has around the span, taken away, and those of `new`, added.
-
-    The span grows to whole baskets, as an event that joins or leaves a basket moves the basket's centre.
-    """
-    start, old_end, new_end = span
-    low, high = np.int64(_LAST_TIME), np.int64(-_LAST_TIME)
-    if start < old_end:
-        low, high = min(low, old.times[start]), max(high, old.times[old_end - 1])
-    if start < new_end:
-        low, high = min(low, new.times[start]), max(high, new.times[new_end - 1])
-    pairs = Pairs(np.empty(64, np.int32), np.empty(64, np.int32), np.empty(64, np.int64))
-    pairs, n = _pairs_around(old, low, high, window, pairs, np.int64(0))
-    for place in range(n):
-        pairs.deltas[place] = -pairs.deltas[place]
-    pairs, n = _pairs_around(new, low, high, window, pairs, n)
+    """Return the pairs that `old` has around the span, taken away, and those of `new`, added."""
+    pairs, n = _differences(old, new, span, window, _empty(), np.int64(0))
     return Pairs(pairs.rows[:n], pairs.columns[:n], pairs.deltas[:n])
 
 
 @compiled
 def appended(log: Timeline, users: Ints, new: Bools, window: int) -> Pairs:
     """Return the pairs that the events add which `new` (N,) marks, the last ones of their users."""
-    found = Pairs(np.empty(64, np.int32), np.empty(64, np.int32), np.empty(64, np.int64))
-    n, begin = np.int64(0), 0
+    pairs, n, begin = _empty(), np.int64(0), 0
     while begin < len(users):
         end = begin
         while end < len(users) and users[end] == users[begin]:
@@ -171,14 +157,36 @@ def appended(log: Timeline, users: Ints, new: Bools, window: int) -> Pairs:
             start -= 1
         old = Timeline(log.items[begin:start], log.types[begin:start], log.times[begin:start])
         whole = Timeline(log.items[begin:end], log.types[begin:end], log.times[begin:end])
-        pairs = difference(old, whole, (start - begin, start - begin, end - begin), window)
-        found = _room(found, n + len(pairs.rows))
-        for place in range(len(pairs.rows)):
-            found.rows[n], found.columns[n] = pairs.rows[place], pairs.columns[place]
-            found.deltas[n] = pairs.deltas[place]
-            n += 1
+        span = (start - begin, start - begin, end - begin)
+        pairs, n = _differences(old, whole, span, window, pairs, n)
         begin = end
-    return Pairs(found.rows[:n], found.columns[:n], found.deltas[:n])
+    return Pairs(pairs.rows[:n], pairs.columns[:n], pairs.deltas[:n])
+
+
+@compiled
+def _empty() -> Pairs:
+    return Pairs(np.empty(64, np.int32), np.empty(64, np.int32), np.empty(64, np.int64))
+
+
+@compiled
+def _differences(
+    old: Timeline, new: Timeline, span: tuple[int, int, int], window: int, pairs: Pairs, n: Whole
+) -> tuple[Pairs, Whole]:
+    """Write the pairs of `difference` from place `n` on.
+
+    The span grows to whole baskets, as an event that joins or leaves a basket moves the basket's centre.
+    """
+    start, old_end, new_end = span
+    low, high = np.int64(_LAST_TIME), np.int64(-_LAST_TIME)
+    if start < old_end:
+        low, high = min(low, old.times[start]), max(high, old.times[old_end - 1])
+    if start < new_end:
+        low, high = min(low, new.times[start]), max(high, new.times[new_end - 1])
+    first = n
+    pairs, n = _pairs_around(old, low, high, window, pairs, n)
+    for place in range(first, n):
+        pairs.deltas[place] = -pairs.deltas[place]
+    return _pairs_around(new, low, high, window, pairs, n)
 
 
 @compiled

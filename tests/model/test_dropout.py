@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -62,3 +64,10 @@ def test_a_gated_residual_has_the_values_and_gradients_of_the_formula(share: flo
     torch.testing.assert_close(
         torch.autograd.grad(found, leaves, weight), torch.autograd.grad(expected, leaves, weight)
     )
+
+
+def test_a_thread_without_a_generator_of_its_own_drops_nothing() -> None:
+    drop, x = dropping(0.5), torch.ones(ROWS, WIDTH)
+    with ThreadPoolExecutor(1) as other:
+        assert torch.equal(other.submit(drop, x).result(), x)
+    assert not torch.equal(drop(x), x)

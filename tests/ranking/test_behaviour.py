@@ -73,3 +73,17 @@ def test_marked_events_count_the_same_however_many_at_once(at_once: int, monkeyp
     some.add_marked(log, marked)
     whole.add_log(log.where(marked))
     assert_same(some, whole)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.integers(1, 3), rows, max_size=3), st.integers(0, 9))
+def test_later_events_of_all_users_are_counted_as_with_the_whole_log(
+    store: dict[int, list[tuple[int, int, int]]], cut: int
+) -> None:
+    log = log_of({user: line(events) for user, events in store.items()}, 5)
+    new = log.times >= HOUR * cut
+    grown, whole = Behaviour(), Behaviour()
+    grown.add_log(log.where(~new))
+    grown.append(log, new)
+    whole.add_log(log)
+    assert_same(grown, whole)

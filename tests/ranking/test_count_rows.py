@@ -84,6 +84,9 @@ def test_a_compacted_table_holds_no_holes() -> None:
     assert content(table) == before
     # 50 rows of 8,192 slots of 8 bytes, and the step that the pool grows by.
     assert table.nbytes < 8 * (50 * 8192 + (1 << 16)) + 10_000
+    # Rows that come later take no place where a hole was.
+    table.add(np.arange(50, 150, dtype=np.int32), np.ones(100, np.int32), np.ones(100, np.int64))
+    assert content(table) == before | {(row, 1): 1 for row in range(50, 150)}
 
 
 def test_triples_come_by_row_and_column_whatever_the_order_of_arrival() -> None:

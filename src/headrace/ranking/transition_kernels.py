@@ -147,7 +147,8 @@ def difference(old: Timeline, new: Timeline, span: tuple[int, int, int], window:
 @compiled
 def appended(log: Timeline, users: Ints, new: Bools, window: int) -> Pairs:
     """Return the pairs that the events add which `new` (N,) marks, the last ones of their users."""
-    pairs, n, begin = _empty(), np.int64(0), 0
+    n: Whole = np.int64(0)
+    pairs, begin = _empty(), 0
     while begin < len(users):
         end = begin
         while end < len(users) and users[end] == users[begin]:

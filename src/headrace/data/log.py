@@ -114,3 +114,10 @@ class History:
 
 
 EMPTY_HISTORY = History(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0, np.int64))
+
+
+def ranges(starts: Longs, ends: Longs) -> Longs:
+    """Return the ranges `starts[i]:ends[i]`, (n,) each, behind one another."""
+    sizes = ends - starts
+    shifts: Longs = np.repeat(starts - np.cumsum(sizes) + sizes, sizes)
+    return shifts + np.arange(len(shifts))

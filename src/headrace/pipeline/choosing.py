@@ -14,7 +14,7 @@ import numpy as np
 from headrace.core.formats import SHORT_HISTORY, Blend
 from headrace.core.settings import RankingSettings
 from headrace.core.types import Seen
-from headrace.data.log import Bools, EventLog, Floats, History
+from headrace.data.log import Bools, EventLog, Floats, History, ranges
 from headrace.pipeline.stages import Question
 from headrace.ranking.behaviour import Behaviour
 from headrace.ranking.blending import LEAST_SAMPLES, Sample, blend_ndcg, collect, fit_blend
@@ -152,9 +152,8 @@ class Counted:
         ends = new[changes] + 1
         firsts = ends - np.diff(changes, prepend=-1)
         starts = self._starts[self._log.users[firsts]]
-        sizes = ends - starts
-        places = np.arange(sizes.sum()) + np.repeat(starts - np.cumsum(sizes) + sizes, sizes)
-        self.behaviour.append(self._log.where(places), places >= np.repeat(firsts, sizes))
+        places = ranges(starts, ends)
+        self.behaviour.append(self._log.where(places), places >= np.repeat(firsts, ends - starts))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from itertools import pairwise
 import numpy as np
 
 from headrace.core.formats import Shape, Ties
-from headrace.data.log import Bools, EventLog, Floats, Ints, Longs
+from headrace.data.log import Bools, EventLog, Floats, Ints, Longs, ranges
 
 SAME_BASKET_WEIGHT = 0.3
 START_PLACE = -1
@@ -142,7 +142,7 @@ class Sequences:
         number = np.cumsum(sizes) // self.batch_events
         for rows in np.split(np.arange(len(sizes)), np.flatnonzero(np.diff(number)) + 1):
             chunks = self._chunks[rows]
-            places = _ranges(chunks[:, 0], chunks[:, 1])
+            places = ranges(chunks[:, 0], chunks[:, 1])
             owned = places >= np.repeat(chunks[:, 2], chunks[:, 1] - chunks[:, 0])
             yield self._batch(rows, chunks[:, 1], order), places, owned
 
@@ -175,7 +175,7 @@ class Sequences:
         """Return the batch that reads each of these chunks from its start to its stop."""
         starts, ends, owned = self._chunks[rows].T
         sizes = stops - starts
-        places = _ranges(starts, stops)
+        places = ranges(starts, stops)
         events = order[places]
         mine = places >= np.repeat(owned, sizes)
         following = np.minimum(places + 1, len(self.log) - 1)
@@ -184,7 +184,7 @@ class Sequences:
         requests = np.where(target_ends > places + 1, self.log.times[order[following]], -1)
         inside = self._basket[following] == self._basket[places] if self.has_baskets else np.zeros(len(places), bool)
         pair_places = np.repeat(np.arange(len(places)), counts)
-        targets = _ranges(places + 1, places + 1 + counts)
+        targets = ranges(places + 1, places + 1 + counts)
         read = targets < np.repeat(stops, sizes)[pair_places]
         weights = np.where(inside, SAME_BASKET_WEIGHT, 1.0)[pair_places]
         firsts = self._first_baskets(starts[rows < len(self._starts)], order)
@@ -210,7 +210,7 @@ class Sequences:
         if not self.has_baskets:
             return order[starts]
         ends = np.searchsorted(self._basket, self._basket[starts], side="right")
-        return order[_ranges(starts, ends)]
+        return order[ranges(starts, ends)]
 
 
 def _baskets(log: EventLog) -> Ints:
@@ -236,11 +236,3 @@ def _chunks(starts: Longs, ends: Longs, overlap: int, longest: int) -> Longs:
             rows.append((done - overlap, stop, done))
             done = stop
     return np.concatenate([begins, np.array(rows, dtype=np.int64).reshape(-1, 3)])
-
-
-def _ranges(starts: Longs, ends: Longs) -> Longs:
-    """Return the concatenated ranges `starts[i]:ends[i]`."""
-    sizes = ends - starts
-    total = int(sizes.sum())
-    begin = np.repeat(starts - np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes)
-    return np.asarray(np.arange(total, dtype=np.int64) + begin)

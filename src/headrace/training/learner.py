@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from headrace.core.errors import ModelError
-from headrace.data.log import Floats, Longs
+from headrace.data.log import Floats, Longs, ranges
 from headrace.model.items import ItemContent, new_ids
 from headrace.model.losses import Pairs, softmax_loss
 from headrace.model.transformer import Transformer
@@ -30,6 +30,7 @@ from headrace.training.negatives import NegativeSampler
 from headrace.training.optimizer import RowAdam, Schedule, clip, network_optimizer
 
 _WORKERS = ThreadPoolExecutor(thread_name_prefix="headrace-part")
+"""Not the threads of `in_parts`, for which these wait."""
 
 
 @dataclass(frozen=True)
@@ -240,8 +241,7 @@ def _pairs(queries: Longs, weights: Floats, places: _Places) -> Pairs:
     order = np.argsort(negatives, kind="stable")
     first = np.searchsorted(negatives[order], targets, side="left")
     counts = np.searchsorted(negatives[order], targets, side="right") - first
-    begin = np.repeat(first - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
-    hits = order[np.arange(int(counts.sum())) + begin]
+    hits = order[ranges(first, first + counts)]
     return Pairs(
         queries=torch.from_numpy(queries.astype(np.int64)),
         weights=torch.from_numpy(weights),

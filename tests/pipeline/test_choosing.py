@@ -8,8 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from headrace.core.formats import SHORT_HISTORY
+from headrace.core.formats import SHORT_HISTORY, Blend
 from headrace.core.settings import RankingSettings
+from headrace.core.types import Seen
 from headrace.data.log import EventLog, Floats, History
 from headrace.pipeline.choosing import Counted, choose_blend
 from headrace.pipeline.stages import Question, questions
@@ -48,24 +49,24 @@ def regulars(events: int) -> EventLog:
     return EventLog(users, np.array(items, np.int32), np.zeros(n, np.int32), nothing, times, USERS, ITEMS)
 
 
-def choose(log: EventLog, asked: list[Question]) -> tuple[object, Ignorant]:
+def choose(log: EventLog, asked: list[Question], seen: Seen = "include") -> tuple[Blend, Ignorant]:
     network = Ignorant()
     nothing = np.ones((ITEMS + 1, 2), np.float32)
     placed = Placed(nothing, nothing, np.zeros((ITEMS + 1, 0), np.float32))
     vectors = ItemVectors(placed, np.ones(ITEMS + 1, np.int32), np.zeros(1, np.int32))
     last = np.array([question.time for question in asked]).max()
-    counted = Counted(log, log.times < last, live=False, window=20, seen="include")
+    counted = Counted(log, log.times < last, live=False, window=20, seen=seen)
     catalogue = Catalogue.of_items(pl.DataFrame({"item_id": [str(item) for item in range(1, ITEMS + 1)]}))
     chosen = choose_blend(network, vectors, asked, counted=counted, catalogue=catalogue, settings=RankingSettings())
     assert chosen is not None
-    return chosen.blend.short, network
+    return chosen.blend, network
 
 
 def test_a_log_of_regulars_teaches_what_to_show_a_visitor_of_few_events() -> None:
     log = regulars(20)
     asked = questions(log, log.times == log.times.max(), "hash", most=1000, seed=0)
-    short, network = choose(log, asked)
-    assert short is not None
+    blend, network = choose(log, asked)
+    assert blend.short is not None
     lengths = [len(each) for each in network.asked]
     assert sorted(set(lengths)) == [*range(1, SHORT_HISTORY + 1), 19]
     cut = [each for each in network.asked if len(each) <= SHORT_HISTORY]
@@ -77,6 +78,24 @@ def test_a_log_of_regulars_teaches_what_to_show_a_visitor_of_few_events() -> Non
 def test_where_short_histories_are_asked_about_the_common_weights_are_theirs(events: int) -> None:
     log = regulars(events)
     asked = questions(log, log.times == log.times.max(), "hash", most=1000, seed=0)
-    short, network = choose(log, asked)
-    assert short is None
+    blend, network = choose(log, asked)
+    assert blend.short is None
     assert len(network.asked) == len(asked)
+
+
+def test_lists_of_what_is_new_are_fitted_to_what_was_new() -> None:
+    """Who comes back to staples meets a new item only as the partner of the last one: habit tells nothing of it."""
+    log = regulars(8)
+    asked = questions(log, log.times == log.times.max(), "hash", most=1000, seed=0)
+    blend, _ = choose(log, asked)
+    assert blend.unmet is not None
+    assert blend.repeat > 0 == blend.unmet.repeat
+    led = {name: getattr(blend.unmet, name) for name in ("counts", "last", "association")}
+    assert max(led.values()) > max(blend.unmet.popularity, blend.unmet.recent, blend.unmet.content)
+
+
+def test_where_lists_never_repeat_there_is_one_rule_for_what_is_new() -> None:
+    log = regulars(20)
+    asked = questions(log, log.times == log.times.max(), "hash", most=1000, seed=0)
+    blend, _ = choose(log, asked, "exclude")
+    assert blend.unmet is None

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.testing import assert_allclose
 from ranking_cases import history, log_of, sources_of
 
-from headrace.core.formats import SHORT_HISTORY, Blend, ShortBlend
-from headrace.data.log import EventLog
+from headrace.core.formats import SHORT_HISTORY, Blend, Weights
+from headrace.core.types import Seen
+from headrace.data.log import EventLog, History
 from headrace.ranking.requests import Request
 from headrace.ranking.scorer import Scorer, default_scorer, repeat_share, seen_habit
 from headrace.ranking.sources import PARTS, gather
@@ -40,7 +41,7 @@ def test_a_user_without_a_history_is_answered_by_popularity() -> None:
 
 
 def test_a_short_history_has_weights_of_its_own() -> None:
-    blend = Blend(encoder=0, counts=1, popularity=0, short=ShortBlend(popularity=2))
+    blend = Blend(encoder=0, counts=1, popularity=0, short=Weights(popularity=2))
     sources = sources_of(log())
     for events in (1, SHORT_HISTORY, SHORT_HISTORY + 1):
         request = Request(history([1, 3] * 5).last(events), seen="include")
@@ -97,3 +98,22 @@ def test_the_habit_of_repeating_is_learned_from_the_log() -> None:
     assert repeat_share(log_of({1: history([5, 5, 6, 5])}, 40)) == 0.5
     assert seen_habit(log_of({1: history([5, 5, 6, 5])}, 40)) == "include"
     assert seen_habit(log_of({}, 3)) == "exclude"
+
+
+def test_a_list_of_what_is_new_has_weights_of_its_own_where_lists_usually_repeat() -> None:
+    long = history([1, 3] * 5)
+    unmet = Blend(encoder=0, counts=1, popularity=0, short=Weights(last=2), unmet=Weights(popularity=2))
+    none = Blend(encoder=0, counts=1, popularity=0)
+    sources = sources_of(log())
+    cases: list[tuple[Seen, Blend, History, int, str]] = [
+        ("exclude", unmet, long, 2, "popularity"),
+        ("include", unmet, long, 1, "counts"),
+        ("exclude", none, long, 1, "counts"),
+        ("exclude", unmet, long.last(SHORT_HISTORY), 2, "last"),
+    ]
+    for seen, blend, events, weight, name in cases:
+        request = Request(events, seen=seen)
+        (found,) = gather([request], sources)
+        parts = found.standardised(found.candidates)
+        scores = Scorer(blend).score(request, found, found.candidates, sources)
+        assert_allclose(scores, weight * parts[PARTS.index(name)], rtol=1e-5)

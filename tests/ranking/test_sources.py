@@ -46,8 +46,9 @@ def test_each_source_brings_its_candidates() -> None:
     sources = Sources(bare.catalogue, bare.behaviour, bare.settings, encoder(outputs))
     asked = [Request(history([1])), Request(history([5, 1]), seen="include"), Request(history([]))]
     plain, again, nobody = gather(asked, sources)
-    # Popular: 3. After 1 comes 2. The encoder likes 1 and 5 alike, and the lower index goes first.
-    assert plain.candidates.tolist() == [1, 2, 3]
+    # Popular: 3. After 1 comes 2. The encoder likes 1 and 5 alike, and the lower index goes first; but it must bring
+    # one that may be listed.
+    assert plain.candidates.tolist() == [1, 2, 3, 5]
     assert again.candidates.tolist() == [1, 2, 3]
     # To somebody new it likes all alike.
     assert nobody.candidates.tolist() == [1, 3]
@@ -125,3 +126,16 @@ def test_other_speaks_against_what_was_just_met() -> None:
 def test_a_large_catalogue_is_asked_in_small_chunks() -> None:
     assert chunk_size(sources_of(log_of({}, 7999))) == 1000
     assert chunk_size(sources_of(log_of({}, 1))) > 1000
+
+
+def test_the_trending_part_is_the_share_of_its_events_that_an_item_had_in_the_last_week() -> None:
+    """Item 1 was met 300 times, all but 20 long ago; item 2 was met 50 times, all of them now."""
+    day = 24 * 3_600_000_000
+    old, new = history([1] * 280), history([1] * 20 + [2] * 50)
+    new = replace(new, times=new.times + 100 * day)
+    sources = sources_of(log_of({1: old, 2: new}, 3), RankingSettings())
+    # So many events that the last week is not stretched.
+    sources.behaviour.popularity.add(np.full(1000, 3, np.int32), np.full(1000, 99 * day))
+    (found,) = gather([Request(history([]), time=101 * day)], sources)
+    trending = found.parts(np.array([1, 2], np.int32))[part("trending")]
+    assert_allclose(trending, np.log([21 / 400, 51 / 150]), rtol=1e-5)

@@ -145,8 +145,8 @@ class FirstBlend(msgspec.Struct, frozen=True, kw_only=True):
     recent: float = 0.8
 
 
-class ShortBlend(msgspec.Struct, frozen=True, kw_only=True):
-    """Weights of the parts of a score, for users of few events; see `Blend`."""
+class Weights(msgspec.Struct, frozen=True, kw_only=True):
+    """Weights of the parts of a score; see `Blend`."""
 
     encoder: float = 0.0
     counts: float = 0.0
@@ -156,24 +156,29 @@ class ShortBlend(msgspec.Struct, frozen=True, kw_only=True):
     recent: float = 0.0
     last: float = 0.0
     association: float = 0.0
+    trending: float = 0.0
     other: float = 0.0
 
 
-class Blend(ShortBlend, frozen=True, kw_only=True):
+class Blend(Weights, frozen=True, kw_only=True):
     """Weights of the parts of a score, each standardised over a request's candidates.
 
-    `popularity` mixes all windows up to all time, `recent` is of a week. `counts` reads the transitions from a long
-    history, `last` those from its last few events, `association` sets them in proportion to how often items are met.
-    `other` is of every item but those just met: people come back to what they looked at, but not at once.
+    `popularity` mixes all windows up to all time, `recent` is of a week, `trending` the share of an item's events that
+    this week had. `counts` reads the transitions from a long history, `last` those from its last few events,
+    `association` sets them in proportion to how often items are met. `other` is of every item but those just met:
+    people come back to what they looked at, but not at once.
+
     `first` is for users without a history, `short` for those of up to `SHORT_HISTORY` events; None where these are many
-    and the common weights fit them.
+    and the common weights fit them. `unmet` is for lists of what the user has not met yet, where people come back to
+    items and lists usually hold those; None elsewhere.
     """
 
     encoder: float
     counts: float
     popularity: float
     first: FirstBlend = FirstBlend()
-    short: ShortBlend | None = None
+    short: Weights | None = None
+    unmet: Weights | None = None
 
 
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):

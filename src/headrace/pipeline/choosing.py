@@ -89,6 +89,7 @@ def choose_blend(
     rules = standard_rules(catalogue, msgspec.structs.replace(settings, distinct_titles=False))
     samples: list[Sample] = []
     short: list[Sample] = []
+    unmet: list[Sample] = []
     for place, (question, cut) in enumerate(together):
         counted.pass_until(question.time)
         encoder = _Remembered(network, vectors, users[place : place + 1])
@@ -96,9 +97,12 @@ def choose_blend(
         request = Request(question.history, _CUTOFF, question.time, seen=seen)
         (sample,) = collect([request], [question.targets], sources=sources, rules=rules)
         (short if cut else samples).append(sample)
+        new = question.targets[~np.isin(question.targets, question.history.items)]
+        if seen == "include" and not cut and len(new) and len(question.history):
+            unmet += collect([replace(request, seen="exclude")], [new], sources=sources, rules=rules)
     if len(samples) < LEAST_SAMPLES:
         return None
-    blend = fit_blend(samples, short)
+    blend = fit_blend(samples, short, unmet)
     alone = Blend(encoder=1.0, counts=0.0, popularity=0.0)
     counts = Blend(encoder=0.0, counts=1.0, popularity=0.0)
     return Chosen(blend, *(blend_ndcg(samples, each) for each in (blend, alone, counts)))

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.core.formats import Blend, FirstBlend, ShortBlend
+from headrace.core.formats import Blend, FirstBlend, Weights
 from headrace.core.types import Seen
 from headrace.data.log import Floats, Ints, Longs
 from headrace.ranking.compiled import compiled
@@ -92,7 +92,7 @@ def learned_seen(samples: Sequence[Sample]) -> Seen:
     return "include" if targets and sum(sample.met for sample in samples) / targets >= SEEN_SHARE else "exclude"
 
 
-def fit_blend(samples: Sequence[Sample], short: Sequence[Sample] = ()) -> Blend:
+def fit_blend(samples: Sequence[Sample], short: Sequence[Sample] = (), unmet: Sequence[Sample] = ()) -> Blend:
     """Return weights of the parts, none below 0, in one of two ways; deterministic.
 
     The most likely weights, where candidates have the chances of a softmax of their scores (conditional logit, McFadden
@@ -107,6 +107,7 @@ def fit_blend(samples: Sequence[Sample], short: Sequence[Sample] = ()) -> Blend:
         samples: from `collect`; a few thousand are enough. Without any, the counts alone are returned; with fewer
             than `LEAST_SAMPLES` of users without a history, the default weights for those.
         short: questions of short histories, for weights of their own; with fewer than `LEAST_SAMPLES` there are none.
+        unmet: questions for what is new to the user, likewise.
     """
     later = _fit([sample for sample in samples if not sample.first], "counts", range(len(PARTS)))
     known = FirstBlend()
@@ -115,10 +116,14 @@ def fit_blend(samples: Sequence[Sample], short: Sequence[Sample] = ()) -> Blend:
         usable = [PARTS.index(name) for name in FirstBlend.__struct_fields__]
         first = _fit(new, "popularity", usable)
         known = FirstBlend(**{PARTS[part]: first[part] for part in usable})
-    few = None
-    if len(short) >= LEAST_SAMPLES:
-        few = ShortBlend(**dict(zip(PARTS, _fit(short, "counts", range(len(PARTS))), strict=True)))
-    return Blend(**dict(zip(PARTS, later, strict=True)), first=known, short=few)
+    return Blend(**dict(zip(PARTS, later, strict=True)), first=known, short=_own(short), unmet=_own(unmet))
+
+
+def _own(samples: Sequence[Sample]) -> Weights | None:
+    """Return the weights of some questions by themselves, None of too few."""
+    if len(samples) < LEAST_SAMPLES:
+        return None
+    return Weights(**dict(zip(PARTS, _fit(samples, "counts", range(len(PARTS))), strict=True)))
 
 
 def _fit(samples: Sequence[Sample], default: str, usable: Sequence[int]) -> list[float]:

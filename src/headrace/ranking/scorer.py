@@ -10,14 +10,24 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from headrace.core.formats import SHORT_HISTORY, Blend, FirstBlend, ShortBlend
+from headrace.core.formats import SHORT_HISTORY, Blend, FirstBlend, Weights
 from headrace.core.types import Reason, Seen
 from headrace.data.log import EventLog, Floats, Ints
 from headrace.ranking.requests import Request
 from headrace.ranking.sources import PARTS, Found, Sources
 
 POPULAR = PARTS.index("popularity")
-REASONS: tuple[Reason, ...] = ("next", "together", "popular", "similar", "again", "popular", "together", "together")
+REASONS: tuple[Reason, ...] = (
+    "next",
+    "together",
+    "popular",
+    "similar",
+    "again",
+    "popular",
+    "together",
+    "together",
+    "popular",
+)
 """The reason that goes with each part; `other`, the last one, speaks against an item and is none."""
 
 # NDCG@10 between the cuts, and with counts 1, last 1 and recent 0.5 instead: movietweetings-100k 0.114 (0.100),
@@ -72,20 +82,23 @@ class Scorer:
 
     def _weights(self, request: Request) -> Floats:
         """Return (P,) the weights of the parts; popularity alone where all are 0."""
-        weights = weights_of(blend_for(self.blend, len(request.history)))
+        weights = weights_of(blend_for(self.blend, request))
         if not weights.any():
             weights[POPULAR] = 1
         return weights
 
 
-def blend_for(blend: Blend, events: int) -> ShortBlend | FirstBlend:
-    """Return the weights for users with so many events."""
+def blend_for(blend: Blend, request: Request) -> Weights | FirstBlend:
+    """Return the weights that a request is answered with."""
+    events = len(request.history)
     if not events:
         return blend.first
-    return blend.short if blend.short is not None and events <= SHORT_HISTORY else blend
+    if blend.short is not None and events <= SHORT_HISTORY:
+        return blend.short
+    return blend.unmet if blend.unmet is not None and request.seen == "exclude" else blend
 
 
-def weights_of(blend: ShortBlend | FirstBlend) -> Floats:
+def weights_of(blend: Weights | FirstBlend) -> Floats:
     """Return (P,) the weights of the parts, 0 for one that the blend does not have."""
     return np.array([getattr(blend, name, 0.0) for name in PARTS], np.float32)
 

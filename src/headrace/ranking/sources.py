@@ -13,14 +13,14 @@ from functools import cached_property
 import numpy as np
 
 from headrace.core.settings import RankingSettings
-from headrace.data.log import Floats, History, Ints
+from headrace.data.log import Floats, History, Ints, Longs
 from headrace.ranking.behaviour import Behaviour
 from headrace.ranking.catalogue import Catalogue
 from headrace.ranking.largest import top
 from headrace.ranking.network import ItemVectors, Network
 from headrace.ranking.requests import Request
 
-PARTS = ("encoder", "counts", "popularity", "content", "repeat", "recent", "last", "association", "other")
+PARTS = ("encoder", "counts", "popularity", "content", "repeat", "recent", "last", "association", "trending", "other")
 """The rows of a matrix of parts, and the fields of `core.formats.Blend`."""
 
 # A request keeps up to five rows of V floats while its chunk is computed: 128 MB at this many.
@@ -49,6 +49,11 @@ LIKED_BY_CONTENT = 5
 # on both ties of amazon-beauty between the cuts: NDCG@10 of the blend from 0.069 to 0.074, and from 0.079 to 0.083.
 CONTENT_SHARPNESS = 10.0
 """Cosines to the contents of the last events are summed as exp(10 cosine), so that the nearest counts most."""
+
+# It lifts NDCG@10 between the cuts of movietweetings-100k from 0.1206 to 0.1263, and on the groceries from 0.0633 to
+# 0.0640 with repeats and from 0.0076 to 0.0099 without them; 1 and 10 instead of 100 lift it less.
+TRENDING_EVENTS = 100
+"""Added to an item's events over all time, of which the part `trending` takes the share of the last week."""
 
 REMEMBERED = 5000
 """Last events of a history that count as habit."""
@@ -111,6 +116,7 @@ class Found:
         association: (V + 1,) likewise, in proportion to how often the items are met at all.
         popular: (V + 1,) log popularity.
         recent: (V + 1,) log popularity within a week.
+        totals: (V + 1,) the events of each item over all time.
         met: (m,) the distinct items of the history, ascending.
         habit: (m,) the strength of each one's repeat habit.
         just_met: (j,) the items of the last moment of the history.
@@ -126,6 +132,7 @@ class Found:
     association: Floats
     popular: Floats
     recent: Floats
+    totals: Longs
     met: Ints
     habit: Floats
     just_met: Ints
@@ -149,7 +156,8 @@ class Found:
         parts[5] = self.recent[items]
         parts[6] = self.last[items]
         parts[7] = self.association[items]
-        parts[8] = ~np.isin(items, self.just_met)
+        parts[8] = self.recent[items] - np.log(self.totals[items] + TRENDING_EVENTS)
+        parts[9] = ~np.isin(items, self.just_met)
         return parts
 
     def standardised(self, items: Ints) -> Floats:
@@ -211,7 +219,10 @@ def _encode(requests: Sequence[Request], sources: Sources) -> list[Floats | None
 
 def _find(request: Request, encoded: Floats | None, sources: Sources) -> Found:
     history, settings = request.history, sources.settings
-    n_items, n = len(sources.catalogue), settings.candidates
+    met, habit = repeat_habit(history)
+    include = request.seen == "include"
+    # What the user has met must not take the places of what may be listed.
+    n_items, n = len(sources.catalogue), settings.candidates + (0 if include else len(met))
     transitions = np.zeros(n_items + 1, np.float32)
     counts = sources.behaviour.transitions
     counts.score_into(transitions, history, decay=settings.count_decay, smoothing=settings.count_smoothing)
@@ -227,11 +238,10 @@ def _find(request: Request, encoded: Floats | None, sources: Sources) -> Found:
     )
     popular = sources.behaviour.popularity.log_scores(request.time, n_items)
     recent = sources.behaviour.popularity.recent_log_scores(request.time, n_items)
-    met, habit = repeat_habit(history)
     brought = [top(popular, n), *(top(scores, n, above=0) for scores in (recent, transitions, last, association))]
     if encoded is not None:
         brought.append(top(encoded, n))
-    if request.seen == "include":
+    if include:
         usual = met[np.argsort(-habit, kind="stable")[:n]]
         brought.append(usual[(usual > 0) & (usual <= n_items)])
     return Found(
@@ -242,6 +252,7 @@ def _find(request: Request, encoded: Floats | None, sources: Sources) -> Found:
         association=association,
         popular=popular,
         recent=recent,
+        totals=sources.behaviour.popularity.totals(n_items),
         popularity_weight=settings.popularity_weight,
         met=met,
         habit=habit,

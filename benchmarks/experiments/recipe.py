@@ -93,7 +93,9 @@ def train(options: argparse.Namespace, changes: dict[str, float], seed: int) -> 
     )
     protocol: Protocol = options.protocol
     with tempfile.TemporaryDirectory() as folder:
-        material = Material.read(Dataset.open(options.dataset), settings, protocol, Path(folder) / "text", lambda *_: None)
+        material = Material.read(
+            Dataset.open(options.dataset), settings, protocol, Path(folder) / "text", lambda *_: None
+        )
     learner = material.learner(preset, settings, None)
     sequences = _sequences(material, preset, changes)
     sampler = _sampler(sequences, preset, changes)

@@ -3,8 +3,8 @@
     python benchmarks/experiments/recipe.py DATASET --protocol time --seeds 1,2,3 dropout=0.1
     python benchmarks/experiments/recipe.py DATASET --protocol leave-one-out --epochs 20 muon=1
 
-DATASET is what `headrace prepare` wrote. A change is a field of a preset or of `[training]`, or one of what lost and
-has no place in the package: `muon=1` (matrices of the blocks by Muon), `cosine=T` (vectors of unit length, temperature
+DATASET is what `headrace prepare` wrote. A change is a field of `[training]`, or one of what has no place in the
+package: `muon=1` (matrices of the blocks by Muon), `cosine=T` (vectors of unit length, temperature
 T), `gbce=1` (binary cross-entropy, calibrated), `present=S` (a target counts half for each share S of the log's time
 that it is older), `popular=P` (the share of negatives drawn by popularity), `plain=1` (no log-Q correction). One line a
 seed: the best of six checks, with the time of the request known and unknown, and the seconds of the steps alone.
@@ -13,12 +13,12 @@ seed: the best of six checks, with the time of the request known and unknown, an
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -26,12 +26,13 @@ import torch
 from torch import Tensor, nn
 
 from headrace.core.formats import Blend, Learned, ModelInfo, Protocol
-from headrace.core.settings import Settings
+from headrace.core.settings import Settings, TrainingSettings
 from headrace.data.dataset import Dataset
 from headrace.model.losses import Pairs, softmax_loss
 from headrace.pipeline.choosing import encoder_ndcg
 from headrace.pipeline.material import Material
 from headrace.pipeline.model_folder import vector_tables
+from headrace.pipeline.recipes import adjusted
 from headrace.pipeline.stages import Question, questions
 from headrace.ranking.network import Network
 from headrace.ranking.scorer import seen_habit
@@ -47,7 +48,8 @@ from headrace.training.presets import PRESETS, Preset
 
 _CHECKS = (0.4, 0.6, 0.7, 0.8, 0.9, 1.0)
 _QUESTIONS = 4000
-Fields = TypeVar("Fields", bound=msgspec.Struct)
+_OWN = ("muon", "cosine", "gbce", "present", "popular", "plain")
+"""Changes that are made here."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,9 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("bench-work/cache"), help="of text vectors")
     options = parser.parse_intermixed_args()
     torch.set_num_threads(options.threads)
-    changes = {name: float(value) for name, value in (change.split("=") for change in options.changes)}
+    changes = {name: json.loads(value) for name, value in (change.split("=") for change in options.changes)}
+    if unknown := {*changes} - {*_OWN, *TrainingSettings.__struct_fields__}:
+        parser.error(f"no such change: {', '.join(sorted(unknown))}")
     for seed in map(int, options.seeds.split(",")):
         best, seconds = train(options, changes, seed)
         print(
@@ -84,13 +88,12 @@ def main() -> None:
 
 def train(options: argparse.Namespace, changes: dict[str, float], seed: int) -> tuple[Best, float]:
     """Return the best check of a training and the seconds that its steps took."""
-    preset = _of(PRESETS[options.preset], changes)
-    settings = Settings()
-    settings = msgspec.structs.replace(
-        settings,
-        content=msgspec.structs.replace(settings.content, cache=str(options.cache)),
-        training=msgspec.structs.replace(_of(settings.training, changes), seed=seed),
-    )
+    fields = {name: value for name, value in changes.items() if name not in _OWN}
+    training = msgspec.convert({**fields, "seed": seed}, TrainingSettings)
+    preset = adjusted(PRESETS[options.preset], training)
+    settings = Settings(training=training)
+    content = msgspec.structs.replace(settings.content, cache=str(options.cache))
+    settings = msgspec.structs.replace(settings, content=content)
     protocol: Protocol = options.protocol
     with tempfile.TemporaryDirectory() as folder:
         material = Material.read(
@@ -119,13 +122,6 @@ def train(options: argparse.Namespace, changes: dict[str, float], seed: int) -> 
 
     run.run(steps, after)
     return best, spent
-
-
-def _of(struct: Fields, changes: dict[str, float]) -> Fields:
-    """Return it with those of the changes that it has a field for, as whole numbers where it has such."""
-    known = {name: value for name, value in changes.items() if name in struct.__struct_fields__}
-    whole = {name: int(value) for name, value in known.items() if isinstance(getattr(struct, name), int)}
-    return msgspec.structs.replace(struct, **known | whole)
 
 
 def _check(

@@ -90,12 +90,14 @@ def test_lists_of_what_is_new_are_fitted_to_what_was_new() -> None:
     blend, _ = choose(log, asked)
     assert blend.unmet is not None
     assert blend.repeat > 0 == blend.unmet.repeat
+    # What was just met is on no such list, so that nothing is to be said against it.
+    assert blend.other > 0 == blend.unmet.other
     led = {name: getattr(blend.unmet, name) for name in ("counts", "last", "association")}
     assert max(led.values()) > max(blend.unmet.popularity, blend.unmet.recent, blend.unmet.content)
 
 
 def test_where_lists_never_repeat_there_is_one_rule_for_what_is_new() -> None:
-    log = regulars(20)
+    log = regulars(8)
     asked = questions(log, log.times == log.times.max(), "hash", most=1000, seed=0)
     blend, _ = choose(log, asked, "exclude")
     assert blend.unmet is None

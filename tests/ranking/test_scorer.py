@@ -37,7 +37,7 @@ def test_a_user_without_a_history_is_answered_by_popularity() -> None:
     items = np.array([1, 2, 3, 4], np.int32)
     scores = Scorer(Blend(encoder=1, counts=0, popularity=0)).score(request, found, items, sources)
     assert scores[2] > scores[0] == scores[1] > scores[3]
-    assert Scorer(COUNTS).reasons(request, found, items, sources) == ["popular", "popular", "popular", "new"]
+    assert Scorer(COUNTS).reasons(request, found, items) == ["popular", "popular", "popular", "new"]
 
 
 def test_a_short_history_has_weights_of_its_own() -> None:
@@ -56,7 +56,7 @@ def test_reasons_name_the_part_that_added_most() -> None:
     request = Request(history([3, 1]), seen="include")
     (found,) = gather([request], sources)
     reasons = Scorer(Blend(encoder=0, counts=1, popularity=0, repeat=1)).reasons(
-        request, found, np.array([2, 1, 4], np.int32), sources
+        request, found, np.array([2, 1, 4], np.int32)
     )
     assert reasons == ["together", "again", "new"]
 
@@ -64,7 +64,7 @@ def test_reasons_name_the_part_that_added_most() -> None:
 def test_what_the_history_does_not_lead_to_is_never_called_together() -> None:
     sources, request = sources_of(log()), Request(history([4]))
     (found,) = gather([request], sources)
-    assert Scorer(COUNTS).reasons(request, found, np.array([3], np.int32), sources) == ["popular"]
+    assert Scorer(COUNTS).reasons(request, found, np.array([3], np.int32)) == ["popular"]
 
 
 def test_moving_on_is_no_reason() -> None:
@@ -72,7 +72,7 @@ def test_moving_on_is_no_reason() -> None:
     (found,) = gather([request], sources)
     blend = Blend(encoder=0, counts=0, popularity=0.1, other=5)
     items = np.array([1, 2, 3], np.int32)
-    assert Scorer(blend).reasons(request, found, items, sources) == ["popular"] * 3
+    assert Scorer(blend).reasons(request, found, items) == ["popular"] * 3
 
 
 def test_an_event_type_favours_items_that_get_it() -> None:

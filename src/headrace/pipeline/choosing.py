@@ -97,8 +97,10 @@ def choose_blend(
         request = Request(question.history, _CUTOFF, question.time, seen=seen)
         (sample,) = collect([request], [question.targets], sources=sources, rules=rules)
         (short if cut else samples).append(sample)
+        if cut or seen == "exclude" or not len(question.history):
+            continue
         new = question.targets[~np.isin(question.targets, question.history.items)]
-        if seen == "include" and not cut and len(new) and len(question.history):
+        if len(new):
             unmet += collect([replace(request, seen="exclude")], [new], sources=sources, rules=rules)
     if len(samples) < LEAST_SAMPLES:
         return None

@@ -48,7 +48,7 @@ def _take_best(request: Request, found: Found, items: Ints, how: tuple[Sources, 
     order = np.argsort(-scores, kind="stable")
     best = order[rules.take(allowed[order], request.k)]
     chosen = allowed[best]
-    return Answer(chosen, scores[best], scorer.reasons(request, found, chosen, sources))
+    return Answer(chosen, scores[best], scorer.reasons(request, found, chosen))
 
 
 def _all_items(request: Request, sources: Sources) -> Ints:

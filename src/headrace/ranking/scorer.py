@@ -62,7 +62,7 @@ class Scorer:
             scores = scores + sources.behaviour.types.log_shares(request.event_type, items)
         return np.asarray(scores, np.float32)
 
-    def reasons(self, request: Request, found: Found, items: Ints, sources: Sources) -> list[Reason]:
+    def reasons(self, request: Request, found: Found, items: Ints) -> list[Reason]:
         """Return for each item (n,) the part that added most; `new` for one that nobody has met yet."""
         added = self._contributions(request, found, items)
         added[PARTS.index("counts"), found.transitions[items] <= 0] = -np.inf
@@ -72,7 +72,7 @@ class Scorer:
         added[self._weights(request) == 0] = -np.inf
         added[PARTS.index("other")] = -np.inf
         added[POPULAR] = np.maximum(added[POPULAR], np.finfo(np.float32).min)
-        events = sources.behaviour.popularity.totals(len(sources.catalogue))[items]
+        events = found.totals[items]
         best = np.argmax(added, axis=0)
         return [REASONS[part] if n else "new" for part, n in zip(best.tolist(), events.tolist(), strict=True)]
 

@@ -18,6 +18,7 @@ from headrace.ranking.catalogue import Catalogue
 from headrace.ranking.item_vectors import ItemVectors, Placed
 from headrace.ranking.network import Network
 
+DAY_US = 86_400_000_000
 ITEMS = 60
 USERS = 150
 
@@ -49,13 +50,32 @@ def regulars(events: int) -> EventLog:
     return EventLog(users, np.array(items, np.int32), np.zeros(n, np.int32), nothing, times, USERS, ITEMS)
 
 
-def choose(log: EventLog, asked: list[Question], seen: Seen = "include") -> tuple[Blend, Ignorant]:
+def fashions(days: int) -> EventLog:
+    """Each week has its fashion, which most buy; the others buy the partner of what they bought the day before."""
+    chance = np.random.default_rng(3)
+    fashion = chance.permutation(np.arange(1, ITEMS + 1))
+    items = np.zeros((USERS, days), np.int32)
+    items[:, 0] = chance.integers(1, ITEMS + 1, USERS)
+    for day in range(1, days):
+        follows = chance.random(USERS) < 0.2
+        items[:, day] = np.where(follows, items[:, day - 1] % ITEMS + 1, fashion[day // 7])
+    n = items.size
+    users = np.repeat(np.arange(1, USERS + 1), days).astype(np.int32)
+    times = (DAY_US * np.arange(days) + chance.integers(0, DAY_US, (USERS, days))).ravel()
+    nothing = np.full(n, np.nan, np.float32)
+    return EventLog(users, items.ravel(), np.zeros(n, np.int32), nothing, times, USERS, ITEMS)
+
+
+def choose(
+    log: EventLog, asked: list[Question], seen: Seen = "include", *, live_from: int | None = None
+) -> tuple[Blend, Ignorant]:
     network = Ignorant()
     nothing = np.ones((ITEMS + 1, 2), np.float32)
     placed = Placed(nothing, nothing, np.zeros((ITEMS + 1, 0), np.float32))
     vectors = ItemVectors(placed, np.ones(ITEMS + 1, np.int32), np.zeros(1, np.int32))
     last = np.array([question.time for question in asked]).max()
-    counted = Counted(log, log.times < last, live=False, window=20, seen=seen)
+    first = log.times < (last if live_from is None else live_from)
+    counted = Counted(log, first, live=live_from is not None, window=20, seen=seen)
     catalogue = Catalogue.of_items(pl.DataFrame({"item_id": [str(item) for item in range(1, ITEMS + 1)]}))
     chosen = choose_blend(network, vectors, asked, counted=counted, catalogue=catalogue, settings=RankingSettings())
     assert chosen is not None
@@ -101,3 +121,31 @@ def test_where_lists_never_repeat_there_is_one_rule_for_what_is_new() -> None:
     asked = questions(log, log.times == log.times.max(), "hash", most=1000, seed=0)
     blend, _ = choose(log, asked, "exclude")
     assert blend.unmet is None
+
+
+def test_counts_that_rest_are_weighed_by_what_they_still_say() -> None:
+    """What is in fashion is known while counts go on; when they rest, it has changed, and habit is still true."""
+    log, cut = fashions(70), 49 * DAY_US
+    asked = questions(log, log.times >= cut, "hash", most=1000, seed=0)
+    blend, _ = choose(log, asked, live_from=cut)
+    assert blend.still is not None
+    assert blend.still_after_us == DAY_US
+    assert blend.trending > 0 == blend.still.trending
+    assert blend.repeat == 0 < blend.still.repeat
+    assert blend.short is not None
+    assert blend.still.short is not None
+    assert blend.short.trending > 0 == blend.still.short.trending
+
+
+def test_counts_that_never_rest_for_a_day_have_one_blend() -> None:
+    log, cut = fashions(70), 69 * DAY_US
+    asked = questions(log, log.times >= cut, "hash", most=1000, seed=0)
+    blend, _ = choose(log, asked, live_from=cut)
+    assert blend.still is None
+
+
+def test_under_leave_one_out_counts_always_rest_and_there_is_one_blend() -> None:
+    log = fashions(70)
+    asked = questions(log, log.times >= 49 * DAY_US, "hash", most=1000, seed=0)
+    blend, _ = choose(log, asked)
+    assert blend.still is None

@@ -12,7 +12,7 @@ from ranking_cases import history, log_of, ring, sources_of
 
 from headrace.core.formats import Blend, FirstBlend
 from headrace.core.settings import RankingSettings
-from headrace.ranking.blending import LEAST_SAMPLES, Sample, blend_ndcg, collect, fit_blend, learned_seen
+from headrace.ranking.blending import LEAST_SAMPLES, Sample, blend_ndcg, collect, fit_blend, fit_still, learned_seen
 from headrace.ranking.requests import Request
 from headrace.ranking.rules import standard_rules
 from headrace.ranking.sources import PARTS
@@ -97,6 +97,38 @@ def test_a_part_that_says_nothing_gets_no_weight() -> None:
     blend = fit_blend(made)
     assert blend.content == blend.repeat == 0
     assert sum(getattr(blend, name) > 0 for name in PARTS) > 1
+
+
+def pointed_at(name: str, seed: int) -> list[Sample]:
+    """Questions whose targets one part alone points at."""
+    made = samples(seed, n=120)
+    for sample in made:
+        sample.parts[:] = np.random.default_rng(seed).normal(size=sample.parts.shape)
+        sample.parts[PARTS.index(name), sample.found] += 3
+    return made
+
+
+def test_counts_that_rest_get_weights_of_their_own_only_where_those_win() -> None:
+    """The common weights stay right when counts rest; those of short histories and of what is new do not."""
+    blend = fit_blend(pointed_at("repeat", 11), pointed_at("recent", 12), pointed_at("trending", 13))
+    assert blend.short is not None
+    assert blend.unmet is not None
+    same = [pointed_at(name, 20 + place) for place, name in enumerate(("repeat", "recent", "trending"))]
+    assert fit_still(blend, *same) is None
+    still = fit_still(blend, same[0], pointed_at("counts", 24), pointed_at("encoder", 25))
+    assert still is not None
+    assert still.short is not None
+    assert still.unmet is not None
+    assert [getattr(still, name) for name in PARTS] == [getattr(blend, name) for name in PARTS]
+    assert still.first == blend.first
+    assert still.still is None
+    assert still.short.counts > 0.5 > still.short.recent
+    assert still.unmet.encoder > 0.5 > still.unmet.trending
+    # Of too few questions nothing follows.
+    one = fit_still(blend, same[0], pointed_at("counts", 24)[: LEAST_SAMPLES - 1], pointed_at("encoder", 25))
+    assert one is not None
+    assert one.short == blend.short
+    assert one.unmet == still.unmet
 
 
 def test_few_users_without_a_history_do_not_decide_their_weights() -> None:

@@ -6,9 +6,10 @@ import numpy as np
 from numpy.testing import assert_allclose
 from ranking_cases import history, log_of, sources_of
 
-from headrace.core.formats import SHORT_HISTORY, Blend, Weights
+from headrace.core.formats import SHORT_HISTORY, Blend, FirstBlend, Weights
 from headrace.core.types import Seen
 from headrace.data.log import EventLog, History
+from headrace.ranking.popularity import HOUR_US
 from headrace.ranking.requests import Request
 from headrace.ranking.scorer import Scorer, default_scorer, repeat_share, seen_habit
 from headrace.ranking.sources import PARTS, gather
@@ -113,6 +114,30 @@ def test_a_list_of_what_is_new_has_weights_of_its_own_where_lists_usually_repeat
     ]
     for seen, blend, events, weight, name in cases:
         request = Request(events, seen=seen)
+        (found,) = gather([request], sources)
+        parts = found.standardised(found.candidates)
+        scores = Scorer(blend).score(request, found, found.candidates, sources)
+        assert_allclose(scores, weight * parts[PARTS.index(name)], rtol=1e-5)
+
+
+def test_counts_that_heard_nothing_for_long_have_weights_of_their_own() -> None:
+    """The newest event is in the hour of 0; an hour later the counts are called still, which they are not before."""
+    long = history([1, 3] * 5)
+    still = Blend(
+        encoder=0, counts=0, popularity=3, unmet=Weights(association=4), first=FirstBlend(popularity=5, recent=0)
+    )
+    blend = Blend(encoder=0, counts=1, popularity=0, still=still, still_after_us=HOUR_US)
+    sources = sources_of(log())
+    late = 3 * HOUR_US
+    cases: list[tuple[Seen, History, int | None, int, str]] = [
+        ("include", long, late, 3, "popularity"),
+        ("exclude", long, late, 4, "association"),
+        ("exclude", history([]), late, 5, "popularity"),
+        ("include", long, HOUR_US // 2, 1, "counts"),
+        ("include", long, None, 1, "counts"),
+    ]
+    for seen, events, time, weight, name in cases:
+        request = Request(events, seen=seen, time=time)
         (found,) = gather([request], sources)
         parts = found.standardised(found.candidates)
         scores = Scorer(blend).score(request, found, found.candidates, sources)

@@ -170,7 +170,8 @@ class Blend(Weights, frozen=True, kw_only=True):
 
     `first` is for users without a history, `short` for those of up to `SHORT_HISTORY` events; None where these are many
     and the common weights fit them. `unmet` is for lists of what the user has not met yet, where people come back to
-    items and lists usually hold those; None elsewhere.
+    items and lists usually hold those; None elsewhere. `still` is for counts that have heard nothing for longer
+    than `still_after_us`, where other weights are better then; None elsewhere.
     """
 
     encoder: float
@@ -179,6 +180,8 @@ class Blend(Weights, frozen=True, kw_only=True):
     first: FirstBlend = FirstBlend()
     short: Weights | None = None
     unmet: Weights | None = None
+    still: Blend | None = None
+    still_after_us: int = 0
 
 
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):

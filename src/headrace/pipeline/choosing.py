@@ -6,7 +6,7 @@ Shapes: V items, B questions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import msgspec
 import numpy as np
@@ -17,7 +17,7 @@ from headrace.core.types import Seen
 from headrace.data.log import Bools, EventLog, Floats, History, ranges
 from headrace.pipeline.stages import Question
 from headrace.ranking.behaviour import Behaviour
-from headrace.ranking.blending import LEAST_SAMPLES, Sample, blend_ndcg, collect, fit_blend
+from headrace.ranking.blending import LEAST_SAMPLES, Sample, blend_ndcg, collect, fit_blend, fit_still
 from headrace.ranking.catalogue import Catalogue
 from headrace.ranking.network import ItemVectors, Network
 from headrace.ranking.requests import Request
@@ -28,6 +28,11 @@ _AT_ONCE = 128
 _CUTOFF = 10
 _ENOUGH_SHORT = 100
 _CUT_QUESTIONS = 700
+_DAY_US = 86_400_000_000
+_USUAL = 0.99
+"""Of the silences before the questions of a live log; counts are still after a longer one, and after a day at least."""
+_RESTING_EACH = 2
+"""Every second question is asked again of counts that rest at the first cut."""
 DEFAULT_BLEND = Blend(encoder=1.0, counts=1.0, popularity=0.0)
 
 
@@ -85,29 +90,70 @@ def choose_blend(
     # Sorting is stable, so a question stays before what was cut from it.
     together = sorted([*((q, False) for q in asked), *((q, True) for q in _cut_short(asked))], key=lambda q: q[0].time)
     users = _ask_all(network, vectors, [question for question, _ in together])
-    seen = counted.seen
+    known = [
+        _Asked(question, cut, _Remembered(network, vectors, users[place : place + 1]))
+        for place, (question, cut) in enumerate(together)
+    ]
+    some = [each for cut in (False, True) for each in [k for k in known if k.cut == cut][::_RESTING_EACH]]
+    # Before the counts move on.
+    resting = _look(some if counted.live else [], counted, (catalogue, settings), follow=False)
+    looks = _look(known, counted, (catalogue, settings), follow=True)
+    if len(looks.samples) < LEAST_SAMPLES:
+        return None
+    blend = fit_blend(looks.samples, looks.short, looks.unmet)
+    after = max(_DAY_US, int(np.quantile([sample.silence_us for sample in looks.samples], _USUAL)))
+    late = resting.later_than(after)
+    if (still := fit_still(blend, late.samples, late.short, late.unmet)) is not None:
+        blend = msgspec.structs.replace(blend, still=still, still_after_us=after)
+    alone = Blend(encoder=1.0, counts=0.0, popularity=0.0)
+    counts = Blend(encoder=0.0, counts=1.0, popularity=0.0)
+    return Chosen(blend, *(blend_ndcg(looks.samples, each) for each in (blend, alone, counts)))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A question, whether its history was cut short, and an encoder that knows its user."""
+
+    question: Question
+    cut: bool
+    encoder: Encoder
+
+
+@dataclass(frozen=True)
+class _Looks:
+    """Samples of questions as they were asked, of those cut short, and of those for what is new to the user."""
+
+    samples: list[Sample] = field(default_factory=list)
+    short: list[Sample] = field(default_factory=list)
+    unmet: list[Sample] = field(default_factory=list)
+
+    def later_than(self, silence_us: int) -> _Looks:
+        """Return those that were looked at longer after the newest event that was counted."""
+        kept = ([s for s in each if s.silence_us > silence_us] for each in (self.samples, self.short, self.unmet))
+        return _Looks(*kept)
+
+
+def _look(
+    asked: Sequence[_Asked], counted: Counted, what: tuple[Catalogue, RankingSettings], *, follow: bool
+) -> _Looks:
+    """Collect a sample of each question, with the counts as they stood before it, or as they stand now for all."""
+    catalogue, settings = what
     rules = standard_rules(catalogue, msgspec.structs.replace(settings, distinct_titles=False))
-    samples: list[Sample] = []
-    short: list[Sample] = []
-    unmet: list[Sample] = []
-    for place, (question, cut) in enumerate(together):
-        counted.pass_until(question.time)
-        encoder = _Remembered(network, vectors, users[place : place + 1])
-        sources = Sources(catalogue, counted.behaviour, settings, encoder)
-        request = Request(question.history, _CUTOFF, question.time, seen=seen)
+    looks = _Looks()
+    for each in asked:
+        question = each.question
+        if follow:
+            counted.pass_until(question.time)
+        sources = Sources(catalogue, counted.behaviour, settings, each.encoder)
+        request = Request(question.history, _CUTOFF, question.time, seen=counted.seen)
         (sample,) = collect([request], [question.targets], sources=sources, rules=rules)
-        (short if cut else samples).append(sample)
-        if cut or seen == "exclude" or not len(question.history):
+        (looks.short if each.cut else looks.samples).append(sample)
+        if each.cut or counted.seen == "exclude" or not len(question.history):
             continue
         new = question.targets[~np.isin(question.targets, question.history.items)]
         if len(new):
-            unmet += collect([replace(request, seen="exclude")], [new], sources=sources, rules=rules)
-    if len(samples) < LEAST_SAMPLES:
-        return None
-    blend = fit_blend(samples, short, unmet)
-    alone = Blend(encoder=1.0, counts=0.0, popularity=0.0)
-    counts = Blend(encoder=0.0, counts=1.0, popularity=0.0)
-    return Chosen(blend, *(blend_ndcg(samples, each) for each in (blend, alone, counts)))
+            looks.unmet.extend(collect([replace(request, seen="exclude")], [new], sources=sources, rules=rules))
+    return looks
 
 
 def _cut_short(asked: Sequence[Question]) -> list[Question]:
@@ -138,6 +184,7 @@ class Counted:
             seen: whether lists hold what the user has met.
         """
         self.seen = seen
+        self.live = live
         self.behaviour = Behaviour(window)
         self.behaviour.add_marked(log, first)
         self._log = log

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -54,6 +55,7 @@ class Sample:
         targets: how many targets there are in all; the others are misses.
         met: how many of the targets the user had met before.
         first: whether the user has no history.
+        silence_us: see `sources.Found`.
     """
 
     parts: Floats
@@ -61,6 +63,7 @@ class Sample:
     targets: int
     met: int
     first: bool = False
+    silence_us: int = 0
 
 
 def collect(requests: Sequence[Request], targets: Sequence[Ints], *, sources: Sources, rules: Rules) -> list[Sample]:
@@ -78,11 +81,8 @@ def collect(requests: Sequence[Request], targets: Sequence[Ints], *, sources: So
         items = found.candidates[rules.keep(request, found.candidates)]
         parts = found.standardised(items).astype(np.float32)
         places = np.flatnonzero(np.isin(items, wanted)).astype(np.int32)
-        samples.append(
-            Sample(
-                parts, places, len(wanted), int(np.isin(wanted, request.history.items).sum()), not len(request.history)
-            )
-        )
+        met = int(np.isin(wanted, request.history.items).sum())
+        samples.append(Sample(parts, places, len(wanted), met, not len(request.history), found.silence_us))
     return samples
 
 
@@ -109,20 +109,51 @@ def fit_blend(samples: Sequence[Sample], short: Sequence[Sample] = (), unmet: Se
         short: questions of short histories, for weights of their own; with fewer than `LEAST_SAMPLES` there are none.
         unmet: questions for what is new to the user, likewise.
     """
-    later = _fit([sample for sample in samples if not sample.first], "counts", range(len(PARTS)))
+    later = msgspec.structs.asdict(_weights([sample for sample in samples if not sample.first]))
     known = FirstBlend()
     new = [sample for sample in samples if sample.first]
     if len(new) >= LEAST_SAMPLES:
         usable = [PARTS.index(name) for name in FirstBlend.__struct_fields__]
         first = _fit(new, "popularity", usable)
         known = FirstBlend(**{PARTS[part]: first[part] for part in usable})
-    return Blend(**dict(zip(PARTS, later, strict=True)), first=known, short=_own(short), unmet=_own(unmet))
+    own = [_weights(each) if len(each) >= LEAST_SAMPLES else None for each in (short, unmet)]
+    return Blend(**later, first=known, short=own[0], unmet=own[1])
 
 
-def _own(samples: Sequence[Sample]) -> Weights | None:
-    """Return the weights of some questions by themselves, None of too few."""
+def fit_still(
+    blend: Blend, samples: Sequence[Sample], short: Sequence[Sample] = (), unmet: Sequence[Sample] = ()
+) -> Blend | None:
+    """Return the blend of counts that rest: each kind of weights is new where those clearly win, and else `blend`'s.
+
+    They are fitted on one half of the samples and scored on the other, both ways; None where nothing wins. What was
+    popular last may be the best guess for long (so it is on movietweetings-100k) or for a day (on groceries).
+
+    Args:
+        blend: of counts that go on.
+        samples: as in `fit_blend`, collected while the counts rested, like the others.
+        short: likewise.
+        unmet: likewise.
+    """
+    later = [sample for sample in samples if not sample.first]
+    kinds = ((later, blend), (short, blend.short), (unmet, blend.unmet))
+    common, *own = (None if before is None else _winning(each, before) for each, before in kinds)
+    if common is None and own == [None, None]:
+        return None
+    weights = {name: getattr(common or blend, name) for name in PARTS}
+    return Blend(**weights, first=blend.first, short=own[0] or blend.short, unmet=own[1] or blend.unmet)
+
+
+def _winning(samples: Sequence[Sample], before: Weights) -> Weights | None:
+    """Return the weights fitted to samples where they clearly beat those of before."""
     if len(samples) < LEAST_SAMPLES:
         return None
+    halves = samples[::2], samples[1::2]
+    found = [_ndcg(_stack(asked), weights_of(_weights(known))) for known, asked in (halves, halves[::-1])]
+    known = [_ndcg(_stack(half), weights_of(before)) for half in halves]
+    return _weights(samples) if sum(found) > _CLEAR_GAIN * sum(known) else None
+
+
+def _weights(samples: Sequence[Sample]) -> Weights:
     return Weights(**dict(zip(PARTS, _fit(samples, "counts", range(len(PARTS))), strict=True)))
 
 

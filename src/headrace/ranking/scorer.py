@@ -69,7 +69,7 @@ class Scorer:
         added[PARTS.index("last"), found.last[items] <= 0] = -np.inf
         added[PARTS.index("association"), found.association[items] <= 0] = -np.inf
         added[PARTS.index("repeat"), found.repeats(items) <= 0] = -np.inf
-        added[self._weights(request) == 0] = -np.inf
+        added[self._weights(request, found) == 0] = -np.inf
         added[PARTS.index("other")] = -np.inf
         added[POPULAR] = np.maximum(added[POPULAR], np.finfo(np.float32).min)
         events = found.totals[items]
@@ -78,18 +78,20 @@ class Scorer:
 
     def _contributions(self, request: Request, found: Found, items: Ints) -> Floats:
         """Return (P, n) what each part adds to the score of each item."""
-        return found.standardised(items) * self._weights(request)[:, None]
+        return found.standardised(items) * self._weights(request, found)[:, None]
 
-    def _weights(self, request: Request) -> Floats:
+    def _weights(self, request: Request, found: Found) -> Floats:
         """Return (P,) the weights of the parts; popularity alone where all are 0."""
-        weights = weights_of(blend_for(self.blend, request))
+        weights = weights_of(blend_for(self.blend, request, found.silence_us))
         if not weights.any():
             weights[POPULAR] = 1
         return weights
 
 
-def blend_for(blend: Blend, request: Request) -> Weights | FirstBlend:
-    """Return the weights that a request is answered with."""
+def blend_for(blend: Blend, request: Request, silence_us: int = 0) -> Weights | FirstBlend:
+    """Return the weights that a request is answered with, so long after the newest event that is counted."""
+    if blend.still is not None and silence_us > blend.still_after_us:
+        blend = blend.still
     events = len(request.history)
     if not events:
         return blend.first

@@ -123,6 +123,7 @@ class Found:
         liked: (l, P) what the items of the last events say, those that say something.
         contents: (V + 1, P) of the items; None without.
         popularity_weight: lambda.
+        silence_us: from the hour of the newest event that is counted to the request; 0 where either is unknown.
     """
 
     candidates: Ints
@@ -139,6 +140,7 @@ class Found:
     liked: Floats
     contents: Floats | None
     popularity_weight: float
+    silence_us: int = 0
 
     def parts(self, items: Ints) -> Floats:
         """Return (P, n) the parts of the score of any items, minus infinity where a source knows nothing of an item."""
@@ -259,7 +261,12 @@ def _find(request: Request, encoded: Floats | None, sources: Sources) -> Found:
         just_met=_just_met(history),
         liked=_liked(history, sources.contents),
         contents=sources.contents,
+        silence_us=_silence(request.time, sources.behaviour.popularity.newest),
     )
+
+
+def _silence(now: int | None, newest: int | None) -> int:
+    return 0 if now is None or newest is None else max(0, now - newest)
 
 
 def _just_met(history: History) -> Ints:

@@ -12,7 +12,7 @@ from headrace.core.formats import SHORT_HISTORY, Blend
 from headrace.core.settings import RankingSettings
 from headrace.core.types import Seen
 from headrace.data.log import EventLog, Floats, History
-from headrace.pipeline.choosing import Counted, choose_blend
+from headrace.pipeline.choosing import Counted, about_new, choose_blend
 from headrace.pipeline.stages import Question, questions
 from headrace.ranking.catalogue import Catalogue
 from headrace.ranking.item_vectors import ItemVectors, Placed
@@ -149,3 +149,15 @@ def test_under_leave_one_out_counts_always_rest_and_there_is_one_blend() -> None
     asked = questions(log, log.times >= 49 * DAY_US, "hash", most=1000, seed=0)
     blend, _ = choose(log, asked)
     assert blend.still is None
+
+
+def test_questions_about_what_is_new_ask_for_nothing_that_the_user_has_met() -> None:
+    log = regulars(20)
+    asked = questions(log, log.times == log.times.max(), "hash", most=1000, seed=0)
+    new = about_new(asked)
+    assert 0 < len(new) < len(asked)
+    for question in new:
+        assert len(question.targets)
+        assert not np.isin(question.targets, question.history.items).any()
+    by_user = {id(question.history): question for question in asked}
+    assert all(np.isin(q.targets, by_user[id(q.history)].targets).all() for q in new)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import numpy as np
+import polars as pl
 import pytest
 from small_models import info_of, write_info
 
@@ -31,6 +33,41 @@ def test_a_training_begins_with_no_model_that_knows_its_test(
     known = write_info(msgspec.structs.replace(info, learned=learned), tmp_path / "model")
     with pytest.raises(refusal):  # under `all` only because it has other sizes
         material.learner(PRESETS["tiny"], settings, known)
+
+
+def material_of(events: pl.DataFrame, folder: Path, training: TrainingSettings) -> Material:
+    settings = Settings(training=training, content=ContentSettings(text_model="none"))
+    return Material.read(prepare(events, out=folder / "data"), settings, "time", folder / "text", lambda *_: None)
+
+
+def groceries(habit: float, *, basket: int = 4, days: int = 12) -> pl.DataFrame:
+    """Each day a basket, of which this share are things that the household has bought before, in some order."""
+    chance, rows = np.random.default_rng(5), []
+    for user in range(30):
+        for day in range(days):
+            known = chance.permutation(basket * day)[: round(habit * basket) if day else 0]
+            fresh = basket * day + np.arange(basket - len(known))
+            time = f"2025-03-{day + 1:02d}T12:{user:02d}:00"
+            rows += [(f"u{user}", f"i{item}", time) for item in [*known.tolist(), *fresh.tolist()]]
+    return pl.DataFrame(rows, schema=["user_id", "item_id", "time"], orient="row")
+
+
+def test_where_baskets_are_filled_by_habit_the_network_learns_what_is_new(tmp_path: Path) -> None:
+    usual = TrainingSettings()
+    habit = material_of(groceries(0.5), tmp_path / "habit", usual)
+    assert habit.targets is not None
+    assert 0.3 < habit.targets.mean() < 0.7
+    (batch,) = habit.sequences(habit.stages.fitted, PRESETS["tiny"]).epoch(0, 1)
+    for place, item in zip(batch.pair_places.tolist(), batch.pair_items.tolist(), strict=True):
+        before = batch.items[: place + 1][batch.segments[: place + 1] == batch.segments[place]] if place >= 0 else []
+        assert item not in before
+    # Too little of it is habit, or it comes in no baskets, or the settings say otherwise.
+    assert material_of(groceries(0.0), tmp_path / "new", usual).targets is None
+    assert material_of(ring(6, 20, 12)[0], tmp_path / "ring", usual).targets is None
+    assert material_of(groceries(0.5), tmp_path / "all", TrainingSettings(targets="all")).targets is None
+    chosen = material_of(ring(6, 20, 12)[0], tmp_path / "chosen", TrainingSettings(targets="new")).targets
+    assert chosen is not None
+    assert chosen.sum() == 6 * 20  # each user walks round the ring: its items once each are new
 
 
 def test_the_objective_decides_whether_events_are_hidden(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from training_cases import HOUR, log_of, sequences_of
+from training_cases import HOUR, SHAPE, log_of, sequences_of
 
 from headrace.core.formats import Shape
 from headrace.training import batches
@@ -109,6 +109,22 @@ def test_the_last_event_of_a_history_is_taught_and_not_read() -> None:
     assert batch.events == 6
     assert sorted(batch.items.tolist()) == [1, 2, 5]
     assert sorted(batch.pair_items.tolist()) == [1, 2, 3, 4, 5, 6]
+
+
+def test_an_event_that_is_no_target_is_read_and_not_predicted() -> None:
+    log = log_of([[1, 2, 3, 4, 5], [6, 7]], [[0, 0, 5, 5, 9], [1, 2]])
+    targets = np.array([True, False, True, False, True, False, True])
+    nothing = np.full(len(log), -1, np.float32)
+    sequences = Sequences(log, nothing, shape=SHAPE, batch_events=512, ties="hash", targets=targets)
+    (batch,) = sequences.epoch(0, 1)
+    found = {(tuple(sorted(history)), item): weight for history, item, weight in pairs_of(batch)}
+    for inside in (((1, 2, 4), 3), ((2,), 1)):  # within their baskets, where the other happens to stand first
+        found.pop(inside, None)
+    assert found == {((), 1): 1.0, ((1, 2), 3): 1.0, ((1, 2, 3, 4), 5): 1.0, ((6,), 7): 1.0}
+    assert np.isclose(sequences.pairs_per_batch, (7 - 2) * 4 / 7)
+    read = batch.pair_targets >= 0
+    assert len(batch.pair_items) == len(batch.pair_places) == len(read)
+    assert np.array_equal(batch.items[batch.pair_targets[read]], batch.pair_items[read])
 
 
 def test_events_are_counted_once_where_long_histories_overlap() -> None:

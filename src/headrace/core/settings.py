@@ -19,6 +19,7 @@ from headrace.core.errors import SettingsError
 Share: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 Positive: TypeAlias = Annotated[float, Meta(gt=0, le=1e9)]
 Count: TypeAlias = Annotated[int, Meta(ge=1)]
+Targets: TypeAlias = Literal["auto", "all", "new"]
 Plain: TypeAlias = str | int | float | bool | list[str]
 Where: TypeAlias = Literal["default", "file", "environment", "flag"]
 
@@ -71,6 +72,9 @@ class TrainingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """`auto` picks by the size of the data and the time given."""
     objective: Literal["next", "masked"] = "next"
     """What is predicted: each next event, or (BERT4Rec) events that are hidden within the histories."""
+    targets: Targets = "auto"
+    """Which events are predicted: `all`, or those whose item is `new` to the user. `auto` takes `new` where most events
+    come in baskets and many repeat, as in a grocery, since habit is a part of the blend by itself."""
     seed: int = 1
     """Of everything random: weights, batches, what is hidden; the same seed, data and steps give the same numbers."""
     minutes: Positive | None = None

@@ -5,6 +5,7 @@ Shapes: N events, U users, V items. Item 0 and user 0 do not exist (0 is padding
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -15,6 +16,9 @@ Ints: TypeAlias = NDArray[np.int32]
 Longs: TypeAlias = NDArray[np.int64]
 Floats: TypeAlias = NDArray[np.float32]
 Bools: TypeAlias = NDArray[np.bool_]
+
+_AT_ONCE = 4_000_000
+"""Events that are sorted at once, which takes some 40 bytes of memory for each."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,15 @@ class EventLog:
             self.has_times,
         )
 
+    def blocks(self, most: int) -> Iterator[tuple[int, int]]:
+        """Yield `(start, end)` of the events of whole users, some `most` together, or more of the last one."""
+        start = 0
+        while start < len(self):
+            last = self.users[min(start + most, len(self)) - 1]
+            end = int(np.searchsorted(self.users, last, side="right"))
+            yield start, end
+            start = end
+
     def part(self, start: int, end: int) -> EventLog:
         """Return the log of the events `start:end`, without copying them; indices stay."""
         cut = slice(start, end)
@@ -88,6 +101,21 @@ def in_file_order(log: EventLog) -> EventLog:
         part = slice(offsets[user], offsets[user + 1])
         spread[part] = np.maximum.accumulate(slack[part])
     return replace(log, times=spread + place)
+
+
+def repeated(log: EventLog) -> Bools:
+    """Mark the events (N,) whose item the same user met at an earlier time."""
+    marks = np.zeros(len(log), np.bool_)
+    for start, end in log.blocks(_AT_ONCE):
+        users, items, times = log.users[start:end], log.items[start:end], log.times[start:end]
+        # Stable, so that the events of one user and item stay in the order of their times.
+        order = np.argsort(users * np.int64(log.n_items + 1) + items, kind="stable")
+        users, items, times = users[order], items[order], times[order]
+        heads = np.append(True, (users[1:] != users[:-1]) | (items[1:] != items[:-1]))
+        # Ties of one item follow each other: the first of a run at one time decides for the run.
+        firsts = np.maximum.accumulate(np.where(heads, np.arange(len(order)), 0))
+        marks[start + order] = times > times[firsts]
+    return marks
 
 
 @dataclass(frozen=True)

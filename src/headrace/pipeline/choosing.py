@@ -58,6 +58,12 @@ def encoder_ndcg(network: Network, vectors: ItemVectors, asked: Sequence[Questio
     return total / targets if targets else None
 
 
+def about_new(asked: Sequence[Question]) -> list[Question]:
+    """Return the questions that have targets which the user has not met, with those alone."""
+    kept = [replace(each, targets=each.targets[~np.isin(each.targets, each.history.items)]) for each in asked]
+    return [each for each in kept if len(each.targets)]
+
+
 @dataclass(frozen=True)
 class Chosen:
     """The blend, and NDCG@10 between the cuts of it, of the encoder alone and of the counts alone."""
@@ -150,9 +156,9 @@ def _look(
         (looks.short if each.cut else looks.samples).append(sample)
         if each.cut or counted.seen == "exclude" or not len(question.history):
             continue
-        new = question.targets[~np.isin(question.targets, question.history.items)]
-        if len(new):
-            looks.unmet.extend(collect([replace(request, seen="exclude")], [new], sources=sources, rules=rules))
+        for new in about_new([question]):
+            unmet = replace(request, seen="exclude")
+            looks.unmet.extend(collect([unmet], [new.targets], sources=sources, rules=rules))
     return looks
 
 

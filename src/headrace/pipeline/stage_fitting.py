@@ -25,7 +25,7 @@ from headrace.data.damped_means import ItemSums
 from headrace.data.dataset import Dataset
 from headrace.data.log import Bools
 from headrace.model.rating_head import RatingHead
-from headrace.pipeline.choosing import DEFAULT_BLEND, Counted, choose_blend, encoder_ndcg
+from headrace.pipeline.choosing import DEFAULT_BLEND, Counted, about_new, choose_blend, encoder_ndcg
 from headrace.pipeline.following import Follower, Phase
 from headrace.pipeline.material import Material
 from headrace.pipeline.memory import blaming
@@ -172,11 +172,13 @@ class Fitting:
         ties: Ties = "file" if stages.first_cut is None else self._material.ties
         most = max(_LEAST_QUESTIONS, min(_BLEND_QUESTIONS, _BLEND_SCORES // (log.n_items + 1)))
         asked = questions(log, stages.validation, ties, most=most, seed=learner.seed)
-        few = asked[:: max(1, len(asked) // _CHECK_QUESTIONS)]
+        few, seen = asked[:: max(1, len(asked) // _CHECK_QUESTIONS)], self._seen
+        if self._material.targets is not None:
+            few, seen = about_new(few), "exclude"
 
         def measure() -> float | None:
             network = self._network(learner, stages.fitted)
-            return encoder_ndcg(network, network.own_vectors, few, self._seen)
+            return encoder_ndcg(network, network.own_vectors, few, seen)
 
         self._run(training, self.plan.steps, _FIRST, measure)
         training.take_best()

@@ -6,8 +6,6 @@ pass over the final store.
 
 from __future__ import annotations
 
-import numpy as np
-
 from headrace.core.settings import RankingSettings
 from headrace.data.log import Bools, EventLog, History
 from headrace.ranking.count_rows import Arrays
@@ -39,14 +37,10 @@ class Behaviour:
 
     def add_marked(self, log: EventLog, marked: Bools) -> None:
         """Add the events that `marked` (N,) marks, of users who were not counted before, some users at a time."""
-        start = 0
-        while start < len(log):
-            last = log.users[min(start + _AT_ONCE, len(log)) - 1]
-            end = int(np.searchsorted(log.users, last, side="right"))
+        for start, end in log.blocks(_AT_ONCE):
             self.add_log(log.part(start, end).where(marked[start:end]))
             self.transitions.compact()
             self.popularity.compact()
-            start = end
 
     def change(self, before: History, after: History, *, first: int = 0) -> None:
         """Replace one user's history by another.

@@ -12,7 +12,7 @@ import numpy as np
 
 from headrace.core.formats import SHORT_HISTORY, Blend, FirstBlend, Weights
 from headrace.core.types import Reason, Seen
-from headrace.data.log import EventLog, Floats, Ints
+from headrace.data.log import EventLog, Floats, Ints, repeated
 from headrace.ranking.requests import Request
 from headrace.ranking.sources import PARTS, Found, Sources
 
@@ -121,12 +121,4 @@ def seen_habit(log: EventLog) -> Seen:
 
 def repeat_share(log: EventLog) -> float:
     """Return the share of events whose item the same user met at an earlier time, 0..1; 0 without events."""
-    if not len(log):
-        return 0.0
-    order = np.lexsort((log.times, log.items, log.users))
-    users, items, times = log.users[order], log.items[order], log.times[order]
-    same = (users[1:] == users[:-1]) & (items[1:] == items[:-1])
-    # Ties of one item follow each other: the first of a run at one time decides for the run.
-    starts = np.concatenate((np.ones(1, np.bool_), ~same))
-    first_time = times[np.maximum.accumulate(np.where(starts, np.arange(len(times)), 0))]
-    return float(np.mean(times > first_time))
+    return float(np.mean(repeated(log))) if len(log) else 0.0

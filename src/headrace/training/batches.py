@@ -93,7 +93,16 @@ class Batch:
 class Sequences:
     """A log cut into chunks, from which each epoch packs its batches; the same seed and epoch give the same batches."""
 
-    def __init__(self, log: EventLog, unit_values: Floats, *, shape: Shape, batch_events: int, ties: Ties) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        unit_values: Floats,
+        *,
+        shape: Shape,
+        batch_events: int,
+        ties: Ties,
+        targets: Bools | None = None,
+    ) -> None:
         """Prepare the chunks.
 
         Args:
@@ -102,6 +111,7 @@ class Sequences:
             shape: of the network.
             batch_events: events in a batch, at most, but for one long history's overlap.
             ties: whether events of one moment have an order.
+            targets: (N,) the events that are predicted; None for all.
         """
         self.log = log
         self.values = unit_values
@@ -119,8 +129,10 @@ class Sequences:
         self._chunks = _chunks(self._starts, self._ends, overlap, max(batch_events, 2 * overlap))
         sizes = self._chunks[:, 1] - self._chunks[:, 0]
         self.steps_per_epoch = max(1, round(float(sizes.sum()) / batch_events))
-        targets = len(log) - len(users) if self.has_baskets else len(log)
-        self.pairs_per_batch = max(1.0, targets / self.steps_per_epoch)
+        self._targets = targets
+        pairs = len(log) - len(users) if self.has_baskets else len(log)
+        share = 1.0 if targets is None or not len(log) else float(targets.mean())
+        self.pairs_per_batch = max(1.0, pairs * share / self.steps_per_epoch)
 
     def epoch(self, number: int, seed: int, first: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch, from batch `first` on."""
@@ -188,6 +200,8 @@ class Sequences:
         read = targets < np.repeat(stops, sizes)[pair_places]
         weights = np.where(inside, SAME_BASKET_WEIGHT, 1.0)[pair_places]
         firsts = self._first_baskets(starts[rows < len(self._starts)], order)
+        asked = np.concatenate([firsts, order[targets]])
+        told = slice(None) if self._targets is None else self._targets[asked]
         return Batch(
             events=int((ends - owned).sum()),
             items=self.log.items[events],
@@ -197,12 +211,12 @@ class Sequences:
             segments=np.repeat(np.arange(len(rows)), sizes),
             requests=requests,
             hideable=~inside,
-            pair_places=np.concatenate([np.full(len(firsts), START_PLACE), pair_places]).astype(np.int64),
-            pair_items=self.log.items[np.concatenate([firsts, order[targets]])],
-            pair_weights=np.concatenate([np.ones(len(firsts)), weights]).astype(np.float32),
+            pair_places=np.concatenate([np.full(len(firsts), START_PLACE), pair_places])[told].astype(np.int64),
+            pair_items=self.log.items[asked[told]],
+            pair_weights=np.concatenate([np.ones(len(firsts)), weights])[told].astype(np.float32),
             pair_targets=np.concatenate(
                 [np.full(len(firsts), -1), np.where(read, pair_places + targets - places[pair_places], -1)]
-            ),
+            )[told],
         )
 
     def _first_baskets(self, starts: Longs, order: Ints) -> Ints:

@@ -26,11 +26,11 @@ import headrace.model  # noqa: F401 (before PyTorch: its idle threads then sleep
 # isort: split
 import numpy as np
 import torch
-from experiments.bfloat16 import learn_in_halves
 
 from headrace.core.formats import Shape
 from headrace.data.dataset import Dataset
 from headrace.data.log import in_file_order
+from headrace.model.bfloat16 import learn_in_bfloat16
 from headrace.model.items import ItemContent
 from headrace.model.transformer import Transformer
 from headrace.pipeline.stages import stages_of
@@ -87,7 +87,7 @@ def prepared(options: argparse.Namespace) -> tuple[Learner, Sequences, NegativeS
     torch.manual_seed(1)
     model = Transformer(shape, 0.2)
     if options.halves:
-        learn_in_halves(model)
+        learn_in_bfloat16(model.encoder, model.query)
     rows = log.n_items + 1
     says = ItemContent(torch.zeros(rows, 0), torch.zeros(rows, dtype=torch.bool), torch.zeros(rows, 0))
     values = np.full(len(log), -1, np.float32)

@@ -12,11 +12,12 @@ from small_models import info_of, write_info
 
 from headrace.core.errors import LeakError, ModelError
 from headrace.core.formats import Protocol
-from headrace.core.settings import ContentSettings, Settings, TrainingSettings
+from headrace.core.settings import ContentSettings, Precision, Settings, TrainingSettings
 from headrace.data.synthetic import ring
+from headrace.model.bfloat16 import Bfloat16Linear
 from headrace.pipeline.material import Material
 from headrace.pipeline.preparation import prepare
-from headrace.training.presets import PRESETS
+from headrace.training.presets import PRESETS, Preset
 
 
 @pytest.mark.parametrize(
@@ -68,6 +69,24 @@ def test_where_baskets_are_filled_by_habit_the_network_learns_what_is_new(tmp_pa
     chosen = material_of(ring(6, 20, 12)[0], tmp_path / "chosen", TrainingSettings(targets="new")).targets
     assert chosen is not None
     assert chosen.sum() == 6 * 20  # each user walks round the ring: its items once each are new
+
+
+def test_wide_networks_learn_in_bfloat16_where_the_processor_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    material = material_of(ring(6, 20, 6)[0], tmp_path, TrainingSettings())
+
+    def rounds(precision: Precision, preset: Preset, able: bool) -> bool:
+        monkeypatch.setattr("headrace.pipeline.material.has_bfloat16", lambda: able)
+        settings = Settings(training=TrainingSettings(precision=precision))
+        layers = list(material.learner(preset, settings, None).model.encoder.modules())
+        return any(isinstance(layer, Bfloat16Linear) for layer in layers)
+
+    assert rounds("auto", PRESETS["base"], able=True)
+    assert not rounds("auto", PRESETS["base"], able=False)
+    assert not rounds("auto", PRESETS["small"], able=True)
+    assert rounds("bfloat16", PRESETS["small"], able=False)
+    assert not rounds("float32", PRESETS["base"], able=True)
 
 
 def test_the_objective_decides_whether_events_are_hidden(tmp_path: Path) -> None:

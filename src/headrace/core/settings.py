@@ -20,6 +20,7 @@ Share: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 Positive: TypeAlias = Annotated[float, Meta(gt=0, le=1e9)]
 Count: TypeAlias = Annotated[int, Meta(ge=1)]
 Targets: TypeAlias = Literal["auto", "all", "new"]
+Precision: TypeAlias = Literal["auto", "float32", "bfloat16"]
 Plain: TypeAlias = str | int | float | bool | list[str]
 Where: TypeAlias = Literal["default", "file", "environment", "flag"]
 
@@ -101,6 +102,9 @@ class TrainingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """Share of a step's items whose id is dropped as a whole, so that content alone must place them."""
     unknown_time: Share = 0.2
     """Share of places where the time of the request is hidden."""
+    precision: Precision = "auto"
+    """In what the Transformer's layers multiply while it learns; weights are float32 always. `auto` takes bfloat16 from
+    width 128 on, where the processor has instructions for it."""
     threads: Count | None = None
     """Threads that compute; None times one and all cores against each other where the length is given in minutes,
     since on a machine that is busy (a service beside it) one is often faster."""

@@ -17,6 +17,7 @@ from headrace.core.settings import Settings, Targets
 from headrace.data.dataset import Dataset
 from headrace.data.log import Bools, EventLog, Floats, in_file_order, repeated
 from headrace.data.values import is_rating, unit_values
+from headrace.model.bfloat16 import has_bfloat16, learn_in_bfloat16
 from headrace.model.items import ItemContent
 from headrace.model.transformer import Transformer
 from headrace.pipeline.item_content import CatalogueContent, read_content
@@ -29,6 +30,8 @@ from headrace.training.presets import Preset
 from headrace.training.rating_fit import RatingData
 
 _TRAIN = "headrace train DATASET --out MODEL"
+_BFLOAT16_WIDTH = 128
+"""Below it bfloat16 makes a step hardly shorter: 7 % at width 64, 45 % at 128 (benchmarks/README.md)."""
 _IN_BASKETS = 0.5
 """From this share of events on that share their moment with another of the same user, a log is one of baskets."""
 _OF_HABIT = (0.2, 0.8)
@@ -121,6 +124,9 @@ class Material:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed)
             model = Transformer(self.shape(preset), preset.dropout)
+        precision = training.precision
+        if precision == "bfloat16" or (precision == "auto" and preset.width >= _BFLOAT16_WIDTH and has_bfloat16()):
+            learn_in_bfloat16(model.encoder, model.query)
         if model.shape.content:
             model.items.reduction.fit(torch.from_numpy(self.content.text))
         says = self.says(model)

@@ -6,7 +6,8 @@ Every method gets the same events to learn from, the same questions with the sam
 its first 20 of the full catalogue by the same code, with intervals over users and differences to ours user by user. A
 peer runs in an environment of its own (`peers/requirements-*.txt`) and may choose its settings on the questions between
 the cuts (or the last event but one, or valid.txt) as long as `--peer-minutes` says; ours gets `--minutes` for all.
-Writes `quality.md`, `plots/` and `results/quality.json`, with `-quick` in their names for the quick form.
+Writes `quality.md`, `plots/` and `results/quality.json`, with `-quick` in their names for the quick form; sets that are
+not asked for keep their figures.
 """
 
 from __future__ import annotations
@@ -54,10 +55,21 @@ def main() -> None:
     methods = options.methods.split(",") if options.methods else ["headrace", *PROGRAMS]
     if unknown := [*({*names} - {*SETS}), *({*methods} - {"headrace", *PROGRAMS})]:
         parser.error(f"no such set or method: {', '.join(unknown)}")
-    figures: list[Figure] = []
+    figures = _of_others(names, options)
     for name in names:
         figures += run(name, methods, minutes, options)
         _write(figures, minutes, options)
+
+
+def _of_others(names: Sequence[str], options: argparse.Namespace) -> list[Figure]:
+    """Return the figures of the sets that are not run now, as an earlier run left them."""
+    path = _results(options)
+    found = msgspec.json.decode(path.read_bytes(), type=list[Figure]) if path.is_file() else []
+    return [figure for figure in found if figure.set not in names]
+
+
+def _results(options: argparse.Namespace) -> Path:
+    return HERE / "results" / f"quality{'-quick' if options.quick else ''}.json"
 
 
 def run(name: str, methods: Sequence[str], minutes: tuple[float, float], options: argparse.Namespace) -> list[Figure]:
@@ -106,6 +118,7 @@ def _ask_ours(name: str, dataset: Path, split: Path, lists: Path, minutes: float
 
 def _write(figures: Sequence[Figure], minutes: tuple[float, float], options: argparse.Namespace) -> None:
     """Write page, plots and figures of all sets so far, and print the page."""
+    figures = sorted(figures, key=lambda figure: [*SETS].index(figure.set))
     if not figures:
         print("no table yet: headrace has not answered; run it too, or --resume")
         return
@@ -121,7 +134,7 @@ def _write(figures: Sequence[Figure], minutes: tuple[float, float], options: arg
         notes.append("**The quick form: few epochs, three sets. It shows that all runs, not who is best.**")
     text = page("Quality beside its peers", notes, figures)
     (HERE / f"{stem}.md").write_text(text)
-    (HERE / "results" / f"{stem}.json").write_bytes(msgspec.json.format(msgspec.json.encode(list(figures)), indent=1))
+    _results(options).write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=1))
     for name in dict.fromkeys(f.set for f in figures):
         plot(name, figures, HERE / "plots", stem)
     print("\n".join(verdicts(figures)), flush=True)

@@ -14,6 +14,7 @@ from headrace.core.types import Seen
 from headrace.data.log import EventLog, Floats, History
 from headrace.pipeline.choosing import Counted, about_new, choose_blend
 from headrace.pipeline.stages import Question, questions
+from headrace.ranking.blending import Sample, fit_blend
 from headrace.ranking.catalogue import Catalogue
 from headrace.ranking.item_vectors import ItemVectors, Placed
 from headrace.ranking.network import Network
@@ -161,3 +162,20 @@ def test_questions_about_what_is_new_ask_for_nothing_that_the_user_has_met() -> 
         assert not np.isin(question.targets, question.history.items).any()
     by_user = {id(question.history): question for question in asked}
     assert all(np.isin(q.targets, by_user[id(q.history)].targets).all() for q in new)
+
+
+def test_questions_cut_short_teach_nothing_about_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = regulars(20)
+    asked = questions(log, log.times == log.times.max(), "hash", most=1000, seed=0)
+    fitted: list[list[int]] = []
+
+    def counting(*kinds: Sequence[Sample]) -> Blend:
+        fitted.append([len(samples) for samples in kinds])
+        return fit_blend(*kinds)
+
+    monkeypatch.setattr("headrace.pipeline.choosing.fit_blend", counting)
+    choose(log, asked)
+    ((all_of_them, short, unmet),) = fitted
+    assert all_of_them == len(asked)
+    assert short > 0
+    assert unmet == len(about_new(asked)) < len(asked)

@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--methods", default="headrace,rectools")
     parser.add_argument("--batch", type=int, default=4096, help="events in a step of ours")
-    parser.add_argument("--rate", type=float, default=6e-3, help="the highest learning rate of ours")
+    parser.add_argument("--rate", type=float, default=4e-3, help="the highest learning rate of ours")
     parser.add_argument("--negatives", type=int, default=1024, help="that a batch of ours shares")
     parser.add_argument("--dropout", type=float, default=0.2, help="of ours")
     options = parser.parse_args()

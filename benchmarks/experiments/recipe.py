@@ -6,8 +6,9 @@
 DATASET is what `headrace prepare` wrote. A change is a field of `[training]`, or one of what has no place in the
 package: `muon=1` (matrices of the blocks by Muon), `cosine=T` (vectors of unit length, temperature
 T), `gbce=1` (binary cross-entropy, calibrated), `present=S` (a target counts half for each share S of the log's time
-that it is older), `popular=P` (the share of negatives drawn by popularity), `plain=1` (no log-Q correction). One line a
-seed: the best of six checks, with the time of the request known and unknown, and the seconds of the steps alone.
+that it is older), `popular=P` (the share of negatives drawn by popularity), `plain=1` (no log-Q correction), and what
+is not read: `ageless=1` (places), `timeless=1` (times), `valueless=1` (values), `wordless=1` (texts). One line a seed:
+the best of six checks, with the time of the request known and unknown, and the seconds of the steps alone.
 """
 
 from __future__ import annotations
@@ -43,12 +44,18 @@ from headrace.training.batches import Batch, Sequences
 from headrace.training.learner import Learner
 from headrace.training.loop import Training
 from headrace.training.negatives import NegativeSampler
-from headrace.training.optimizer import BETAS, Schedule
+from headrace.training.optimizer import BETAS, Schedule, network_optimizer
 from headrace.training.presets import PRESETS, Preset
 
 _CHECKS = (0.4, 0.6, 0.7, 0.8, 0.9, 1.0)
 _QUESTIONS = 4000
-_OWN = ("muon", "cosine", "gbce", "present", "popular", "plain")
+_UNREAD = {
+    "ageless": ("bias.age",),
+    "timeless": ("bias.time", "query.time."),
+    "valueless": ("value_vectors",),
+}
+"""Weights by parts of their names; they begin at 0, and where they stay there, nothing is read through them."""
+_OWN = ("muon", "cosine", "gbce", "present", "popular", "plain", "wordless", *_UNREAD)
 """Changes that are made here."""
 
 
@@ -92,7 +99,8 @@ def train(options: argparse.Namespace, changes: dict[str, float], seed: int) -> 
     training = msgspec.convert({**fields, "seed": seed}, TrainingSettings)
     preset = adjusted(PRESETS[options.preset], training)
     settings = Settings(training=training)
-    content = msgspec.structs.replace(settings.content, cache=str(options.cache))
+    text_model = "none" if "wordless" in changes else settings.content.text_model
+    content = msgspec.structs.replace(settings.content, cache=str(options.cache), text_model=text_model)
     settings = msgspec.structs.replace(settings, content=content)
     protocol: Protocol = options.protocol
     with tempfile.TemporaryDirectory() as folder:
@@ -105,6 +113,9 @@ def train(options: argparse.Namespace, changes: dict[str, float], seed: int) -> 
     learning.softmax_loss = _loss(changes, sampler)
     if "muon" in changes:
         learner.adam = Muon(learner)
+    if unread := [part for name, parts in _UNREAD.items() if name in changes for part in parts]:
+        read = [p for n, p in learner.model.named_parameters() if not any(part in n for part in unread)]
+        learner.adam = network_optimizer(read, weight_decay=0.01)
     steps = options.epochs * sequences.steps_per_epoch
     run = Training(learner, sequences, sampler, Schedule(preset.learning_rate, steps, min(100, steps // 5)))
     check = _check(material, preset, protocol, unit="cosine" in changes)

@@ -14,12 +14,13 @@ from safetensors.numpy import load_file, save_file
 
 from headrace.content.text_onnx import OnnxTextEncoder
 from headrace.core.errors import DataError, FormatError, ModelError, StoppedError
-from headrace.core.formats import ModelInfo, Protocol
-from headrace.core.settings import ContentSettings, Settings, TrainingSettings
+from headrace.core.formats import FITTED_FOLDER, METRICS_FILE, ModelInfo, Protocol
+from headrace.core.settings import ContentSettings, Settings, Targets, TrainingSettings
 from headrace.data.dataset import Dataset
 from headrace.data.log import History
 from headrace.data.synthetic import ring, twins
 from headrace.pipeline.fitting import can_resume, resume, train
+from headrace.pipeline.model_folder import Metrics
 from headrace.pipeline.preparation import prepare
 from headrace.ranking.behaviour import Behaviour
 from headrace.ranking.network import Network
@@ -305,6 +306,18 @@ def test_very_little_data_trains(name: str, protocol: Protocol, tmp_path: Path) 
     vectors = network.own_vectors
     assert np.isfinite(network.users([history_of([1])], [None], vectors) @ vectors.outputs.T).all()
     assert info.learned.protocol == protocol
+
+
+@pytest.mark.parametrize(("length", "targets", "judged"), [(6, "new", True), (12, "new", False), (12, "all", True)])
+def test_a_network_that_learns_what_is_new_is_judged_by_what_is_new(
+    length: int, targets: Targets, judged: bool, tmp_path: Path
+) -> None:
+    """On a ring of six items the last event but one of a second round is nothing new to anybody."""
+    dataset = prepare(ring(6, 20, length)[0], out=tmp_path / "data")
+    settings = Settings(training=TrainingSettings(preset="tiny", steps=3, targets=targets), content=NO_TEXT)
+    train(dataset, out=tmp_path / "model", settings=settings, protocol="leave-one-out")
+    metrics = msgspec.json.decode((tmp_path / "model" / FITTED_FOLDER / METRICS_FILE).read_bytes(), type=Metrics)
+    assert {point.metric is not None for point in metrics.curve} == {judged}
 
 
 def test_all_events_at_one_second_are_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -74,11 +74,11 @@ PRESETS: dict[PresetName, Preset] = {
         layers=4,
         heads=8,
         window=200,
-        batch_events=16_384,
-        learning_rate=5e-4,
+        batch_events=4096,
+        learning_rate=1e-3,
         negatives=4096,
         dropout=0.2,
-        epochs=40,
+        epochs=20,
     ),
 }
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from headrace.core.formats import Shape
-from headrace.model.attention import TIME_BUCKETS, step_layout, time_buckets
+from headrace.core.time_buckets import TIME_BUCKETS
+from headrace.model.attention import step_layout, time_buckets
 from headrace.model.packed import Stream
 from headrace.model.transformer import Transformer
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from headrace.model.attention import UNKNOWN_TIME, RelativeBias, attend, split_heads, time_buckets, window_layout
+from headrace.core.time_buckets import UNKNOWN_BUCKET
+from headrace.model.attention import RelativeBias, attend, split_heads, time_buckets, window_layout
 from headrace.model.packed import Stream, attend_packed
 
 HEADS, WIDTH, WINDOW = 2, 12, 5
@@ -26,7 +27,7 @@ def moments(n: int) -> Tensor:
 
 def as_matrices(inputs: list[Tensor], bias: RelativeBias, times: Tensor, requests: Tensor) -> Tensor:
     """Attend within one history, asked at `requests`."""
-    buckets = time_buckets(requests[:, None], times[None, :]).masked_fill((requests < 0)[:, None], UNKNOWN_TIME)
+    buckets = time_buckets(requests[:, None], times[None, :]).masked_fill((requests < 0)[:, None], UNKNOWN_BUCKET)
     ages = torch.arange(len(times))[:, None] - torch.arange(len(times))[None, :]
     layout = window_layout(ages, buckets[None], torch.ones_like(buckets[None], dtype=torch.bool), WINDOW)
     return attend(*(split_heads(x[None], HEADS) for x in inputs), bias(layout))[0]

@@ -14,8 +14,11 @@ from headrace.core.errors import FormatError, ModelError
 from headrace.core.formats import Blend, Learned, ModelInfo, Shape
 from headrace.core.settings import Settings
 from headrace.core.types import Event, Item
-from headrace.data.log import Floats, History
+from headrace.data.log import Floats, History, Ints, Longs
 from headrace.ranking.item_vectors import ItemVectors, Placed
+from headrace.ranking.network import Network
+from headrace.ranking.step_kernels import NewEvents, Pages
+from headrace.ranking.stepping import Stepper
 from headrace.serving.questions import PastEvent, Question
 from headrace.serving.service import Service
 
@@ -41,7 +44,7 @@ def info(version: str) -> ModelInfo:
     )
 
 
-class Toy:
+class Toy(Network):
     """A network whose user vector is the input of the last item; item i leads to item i + 1 of the four trained ones.
 
     A text of one letter stands for that trained item's place: content is its one-hot vector, and so are the vectors.
@@ -50,7 +53,6 @@ class Toy:
     def __init__(self, folder: Path) -> None:
         self.info = info(folder.name)
         self.item_ids = TRAINED
-        self.content_width = 4
         self._bad = folder.name == "bad"
 
     @classmethod
@@ -90,6 +92,21 @@ class Toy:
         return np.stack([vectors.inputs[last if last < len(vectors) else 0] for last in lasts])
 
 
+class ToySteps(Stepper):
+    """The same, one event at a time."""
+
+    @classmethod
+    def load(cls, folder: Path, shape: Shape) -> Stepper:
+        return cls.untrained(shape)
+
+    def extend(self, pages: Pages, events: NewEvents) -> None:
+        for seat, vector in zip(events.seats, events.items, strict=True):
+            pages.states[seat] = vector
+
+    def ask(self, pages: Pages, seats: Ints, places: Longs, requests: Longs) -> Floats:
+        return np.where((places >= 0)[:, None], pages.states[seats], np.float32(0))
+
+
 class Letters:
     """A text encoder of the letters a to d."""
 
@@ -110,6 +127,7 @@ class Letters:
 @pytest.fixture
 def shop(service: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
     monkeypatch.setattr("headrace.serving.models.Network", Toy)
+    monkeypatch.setattr("headrace.serving.models.Stepper", ToySteps)
     monkeypatch.setattr("headrace.serving.models.OnnxTextEncoder", Letters)
     for name in ("one", "two", "bad"):
         folder = Path(service.settings.serving.models) / name
@@ -151,6 +169,7 @@ def test_a_store_without_items_takes_those_of_the_model(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("headrace.serving.models.Network", Toy)
+    monkeypatch.setattr("headrace.serving.models.Stepper", ToySteps)
     folder = tmp_path / "one"
     folder.mkdir()
     (folder / "model.json").touch()

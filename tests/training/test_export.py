@@ -72,6 +72,31 @@ def test_encoding_and_asking_are_the_same_in_both(model: Transformer, folder: Pa
     np.testing.assert_allclose(users, asked.numpy(), atol=TOLERANCE)
 
 
+def test_every_hour_of_every_day_is_read_alike_in_both_and_as_the_calendar_says(
+    model: Transformer, folder: Path
+) -> None:
+    hours = np.concatenate([np.arange(200), np.arange(380_000, 380_200), np.arange(490_000, 1_100_000, 997)])
+    requests = np.concatenate([hours * 3_600_000_000 + shift for shift in (0, 1, 3_599_999_999)])
+    n = len(requests)
+    given = {
+        "states": np.tile(np.random.default_rng(1).normal(size=(1, 1, SHAPE.width)).astype(np.float32), (n, 1, 1)),
+        "times": requests[:, None],
+        "ages": np.zeros((n, 1), np.int64),
+        "requests": requests,
+    }
+    (users,) = session(folder / QUERY_FILE).run(["users"], given)
+    with torch.no_grad():
+        expected = model.query(*(torch.from_numpy(array) for array in given.values())).numpy()
+    np.testing.assert_allclose(users, expected, atol=TOLERANCE)
+    moments = requests.astype("datetime64[us]")
+    hour = (moments.astype("datetime64[h]") - moments.astype("datetime64[D]").astype("datetime64[h]")).astype(int)
+    day = moments.astype("datetime64[D]").astype(int) % 7
+    for place in range(24 * 7):
+        same = (hour * 7 + day) == place
+        assert np.ptp(expected[same], axis=0).max() < TOLERANCE
+    assert len(np.unique(expected.round(3), axis=0)) == 24 * 7
+
+
 def test_stepping_is_the_same_in_both_and_goes_on_from_what_encoding_cached(model: Transformer, folder: Path) -> None:
     given = events(2, 9)
     first = {name: array[:, :6] for name, array in given.items()}

@@ -132,7 +132,7 @@ def run_demo(folder: DemoFolder, settings: Settings, bound: socket.socket, optio
 def _compile(settings: Settings) -> None:
     from headrace.serving.answering import warm_up
 
-    warm_up(settings.ranking)
+    warm_up(settings)
 
 
 def _prepare(folder: DemoFolder, settings: Settings) -> None:

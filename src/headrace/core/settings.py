@@ -155,6 +155,11 @@ class ServingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """Requests that are computed together at most."""
     user_cache_bytes: Count = 512_000_000
     """Memory for the histories of recent users; the least recently used leave first."""
+    state_bytes: Count = 1_000_000_000
+    """Memory for what the encoder has computed of recent users; those not asked about for the longest time leave first,
+    and are read again when they come back."""
+    state_precision: Literal["half", "full"] = "half"
+    """Of the kept keys and values: float16, or float32 in twice the memory."""
     snapshot_minutes: Positive = 10.0
     """How often the counts are written beside the store, so that a restart is quick."""
     answers_days: Positive = 7.0

@@ -132,13 +132,15 @@ class History:
 
     def last(self, n: int) -> History:
         """Return the last `n` events."""
-        start = max(0, len(self) - n)
-        return History(self.items[start:], self.types[start:], self.values[start:], self.times[start:])
+        return self.part(max(0, len(self) - n), len(self))
+
+    def part(self, start: int, end: int) -> History:
+        """Return the events `start:end`, without copying them."""
+        return History(self.items[start:end], self.types[start:end], self.values[start:end], self.times[start:end])
 
     def before(self, time: int) -> History:
         """Return the events strictly before `time` (microseconds)."""
-        end = int(np.searchsorted(self.times, time, side="left"))
-        return History(self.items[:end], self.types[:end], self.values[:end], self.times[:end])
+        return self.part(0, int(np.searchsorted(self.times, time, side="left")))
 
 
 EMPTY_HISTORY = History(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0, np.int64))

@@ -9,6 +9,9 @@ from headrace.data.log import Bools, Floats, Ints
 
 NO_VALUE = -1.0
 
+VALUE_KNOTS = 9
+"""A value between 0 and 1 is read by linear interpolation between this many learned vectors."""
+
 
 def unit_values(values: Floats, ratings: Bools, scale: Scale | None) -> Floats:
     """Map values to 0..1; -1 where there is none.

@@ -15,14 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-TIME_BUCKETS = 36
-"""Powers of two of seconds, from under one second to over 500 years."""
-UNKNOWN_TIME = TIME_BUCKETS
-"""The bucket of a request whose time is hidden."""
-
-_BUCKET_SHIFT = 0.37
-BUCKET_FACTOR = 2.0**_BUCKET_SHIFT
-"""Moves the borders off whole seconds, so that two machines that round log2 differently still agree on the bucket."""
+from headrace.core.time_buckets import BUCKET_SHIFT, TIME_BUCKETS
 
 
 @dataclass(frozen=True)
@@ -43,7 +36,7 @@ class Layout:
 def time_buckets(later: Tensor, earlier: Tensor) -> Tensor:
     """Return the bucket of each difference of two times (int64 microseconds; they broadcast); negative counts as 0."""
     seconds = (later - earlier).clamp(min=0).to(torch.float32) * 1e-6
-    return (torch.log2(seconds + 1.0) + _BUCKET_SHIFT).clamp(max=TIME_BUCKETS - 1).to(torch.int64)
+    return (torch.log2(seconds + 1.0) + BUCKET_SHIFT).clamp(max=TIME_BUCKETS - 1).to(torch.int64)
 
 
 def window_layout(ages: Tensor, buckets: Tensor, allowed: Tensor, window: int) -> Layout:

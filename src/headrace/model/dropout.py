@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headrace.model.compiled import Floats, Part, exponential, floats, in_parts, inlined, kernel, parts_of
+from headrace.core.compiled import exponential, fused, inlined
 from headrace.model.gradients import Gradients, differentiable
+from headrace.model.parts import Floats, Part, floats, in_parts, parts_of
 
 
 class Dropout:
@@ -103,7 +104,7 @@ def _opened(gate: np.float32) -> np.float32:
     return np.float32(1.0) / (np.float32(1.0) + exponential(-gate))
 
 
-@kernel
+@fused
 def _drop(part: Part, noise: _Noise, x: Floats, left: Floats) -> None:
     width = x.shape[1]
     for row in range(part.start, part.stop):
@@ -112,7 +113,7 @@ def _drop(part: Part, noise: _Noise, x: Floats, left: Floats) -> None:
             left[row, column] = x[row, column] * _kept(noise, np.uint32(first + np.uint32(column)))
 
 
-@kernel
+@fused
 def _add_gated(part: Part, noise: _Noise, x: Floats, gate: Floats, added: Floats, total: Floats) -> None:
     width = x.shape[1]
     for row in range(part.start, part.stop):
@@ -122,7 +123,7 @@ def _add_gated(part: Part, noise: _Noise, x: Floats, gate: Floats, added: Floats
             total[row, column] = x[row, column] + _opened(gate[row, column]) * kept
 
 
-@kernel
+@fused
 def _to_gated(
     part: Part, noise: _Noise, inputs: tuple[Floats, Floats], grad: Floats, by_gate: Floats, by_added: Floats
 ) -> None:

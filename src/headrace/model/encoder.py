@@ -14,12 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from headrace.core.formats import Shape
+from headrace.data.values import VALUE_KNOTS
 from headrace.model.attention import Layout, RelativeBias, attend, padded_layout, split_heads
 from headrace.model.dropout import Dropout
 from headrace.model.packed import Stream, attend_packed
-
-VALUE_KNOTS = 9
-"""A value between 0 and 1 is read by linear interpolation between this many learned vectors."""
 
 Cut = Callable[[Tensor, int], Tensor]
 

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headrace.model.compiled import Floats, Longs, Part, exponential, floats, in_parts, inlined, kernel, parts_of
+from headrace.core.compiled import exponential, fused, inlined
 from headrace.model.gradients import Gradients, differentiable
+from headrace.model.parts import Floats, Longs, Part, floats, in_parts, parts_of
 
 _CHUNK_NUMBERS = 1_048_576
 """Scores computed at once: 4 MB of float32 stay in the caches, which is 3 times faster than one large matrix."""
@@ -108,7 +109,7 @@ def _ordered(bits: np.int32) -> np.int32:
     return np.int32(bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
 
 
-@kernel
+@fused
 def _to_logits(part: Part, start: int, given: _Given, logits: Floats, losses: Floats, by_score: Floats) -> None:
     """Replace the products of the queries from `start` on by their gradients; write losses and gradients of scores."""
     for row in range(part.start, part.stop):

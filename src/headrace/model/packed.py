@@ -15,9 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headrace.model.attention import BUCKET_FACTOR, TIME_BUCKETS, UNKNOWN_TIME, RelativeBias
-from headrace.model.compiled import Floats, Longs, Part, exponential, floats, in_parts, inlined, kernel, parts_of
+from headrace.core.compiled import exponential, fused
+from headrace.core.time_buckets import request_bucket
+from headrace.model.attention import RelativeBias
 from headrace.model.gradients import Gradients, differentiable
+from headrace.model.parts import Floats, Longs, Part, floats, in_parts, parts_of
 
 
 class Stream(NamedTuple):
@@ -93,18 +95,7 @@ class _Attention:
         return (mixed,), gradients
 
 
-@inlined
-def _bucket(asked: np.int64, time: np.int64) -> np.int64:
-    """Return the bucket of `time_buckets`: its logarithm, cut to a whole number, is the exponent of a float."""
-    if asked < 0:
-        return np.int64(UNKNOWN_TIME)
-    passed = asked - time if asked > time else np.int64(0)
-    seconds = np.float32(passed) * np.float32(1e-6)
-    moved = np.float32((seconds + np.float32(1.0)) * np.float32(BUCKET_FACTOR))
-    return min(np.int64(TIME_BUCKETS - 1), np.int64((moved.view(np.int32) >> np.int32(23)) - np.int32(127)))
-
-
-@kernel
+@fused
 def _mix(
     part: Part,
     stream: Stream,
@@ -128,7 +119,7 @@ def _mix(
                 score = np.float32(0.0)
                 for e in range(size):
                     score += queries[place, first + e] * keys[other, first + e]
-                bucket = _bucket(stream.asked[place], stream.times[other])
+                bucket = request_bucket(stream.asked[place], stream.times[other])
                 score = score * scale + by_age[head, place - other] + by_time[head, bucket]
                 weights[head, pair + other] = score
                 top = score if score > top else top
@@ -146,7 +137,7 @@ def _mix(
                     mixed[place, first + e] += weight * values[other, first + e]
 
 
-@kernel
+@fused
 def _to_queries(
     part: Part,
     stream: Stream,
@@ -175,14 +166,14 @@ def _to_queries(
                     product += grad[place, first + e] * values[other, first + e]
                 by_score = weights[head, pair + other] * (product - mean)
                 by_age[part.number, head, place - other] += by_score
-                by_time[part.number, head, _bucket(stream.asked[place], stream.times[other])] += by_score
+                by_time[part.number, head, request_bucket(stream.asked[place], stream.times[other])] += by_score
                 by_score *= scale
                 by_product[head, pair + other] = by_score
                 for e in range(size):
                     by_query[place, first + e] += by_score * keys[other, first + e]
 
 
-@kernel
+@fused
 def _to_memory(
     part: Part,
     stream: Stream,

@@ -12,9 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from headrace.core.formats import Shape
+from headrace.core.time_buckets import TIME_BUCKETS, UNKNOWN_BUCKET
 from headrace.model.attention import (
-    TIME_BUCKETS,
-    UNKNOWN_TIME,
     Layout,
     RelativeBias,
     attend,
@@ -26,7 +25,8 @@ from headrace.model.dropout import Dropout
 from headrace.model.encoder import FeedForward
 from headrace.model.packed import Stream, attend_packed
 
-HOUR_US = 3_600_000_000
+_HOUR_US = 3_600_000_000
+_DAY_US = 24 * _HOUR_US
 _UNKNOWN_HOUR = 24
 _UNKNOWN_DAY = 7
 
@@ -43,11 +43,19 @@ class RequestTime(nn.Module):
     def forward(self, requests: Tensor, last: Tensor) -> Tensor:
         """Return (M, D) from request times and times of the last event, (M,) int64 microseconds; -1 is unknown."""
         unknown = requests < 0
-        gap = torch.where(unknown, UNKNOWN_TIME, time_buckets(requests, last))
-        hours = torch.div(requests.clamp(min=0), HOUR_US, rounding_mode="floor")
-        hour = torch.where(unknown, _UNKNOWN_HOUR, hours % 24)
-        day = torch.where(unknown, _UNKNOWN_DAY, torch.div(hours, 24, rounding_mode="floor") % 7)
+        gap = torch.where(unknown, UNKNOWN_BUCKET, time_buckets(requests, last))
+        hour = torch.where(unknown, _UNKNOWN_HOUR, _whole(requests % _DAY_US, _HOUR_US))
+        day = torch.where(unknown, _UNKNOWN_DAY, _whole(requests % (7 * _DAY_US), _DAY_US))
         return F.embedding(gap, self.gap) + F.embedding(hour, self.hour) + F.embedding(day, self.day)
+
+
+def _whole(times: Tensor, unit: int) -> Tensor:
+    """Return how many whole units times hold, int64 of at least 0.
+
+    The exported graph divides floats, which makes a little less than 5 out of some 5 hours: so the middle of the unit
+    is divided.
+    """
+    return torch.div(times - times % unit + unit // 2, unit, rounding_mode="floor")
 
 
 class Query(nn.Module):
@@ -96,7 +104,7 @@ class Query(nn.Module):
         state = (states * last.unsqueeze(-1).to(states.dtype)).sum(1)
         last_time = torch.where(last, times, torch.zeros_like(times)).sum(1)
         buckets = time_buckets(requests[:, None], times)
-        buckets = torch.where((requests < 0)[:, None], UNKNOWN_TIME, buckets)[:, None, :]
+        buckets = torch.where((requests < 0)[:, None], UNKNOWN_BUCKET, buckets)[:, None, :]
         # An empty history keeps its slots readable, so that none gives NaN; `start` replaces the result.
         slot_ages = torch.where(last.any(1, keepdim=True), ages, torch.zeros_like(ages))[:, None, :]
         layout = window_layout(slot_ages, buckets, torch.ones_like(buckets, dtype=torch.bool), self.shape.window)

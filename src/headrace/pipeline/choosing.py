@@ -14,7 +14,7 @@ import numpy as np
 from headrace.core.formats import SHORT_HISTORY, Blend
 from headrace.core.settings import RankingSettings
 from headrace.core.types import Seen
-from headrace.data.log import Bools, EventLog, Floats, History, ranges
+from headrace.data.log import Bools, EventLog, Floats, ranges
 from headrace.pipeline.stages import Question
 from headrace.ranking.behaviour import Behaviour
 from headrace.ranking.blending import LEAST_SAMPLES, Sample, blend_ndcg, collect, fit_blend, fit_still
@@ -221,7 +221,7 @@ class _Remembered(Encoder):
 
     users: Floats
 
-    def scores(self, histories: Sequence[History], times: Sequence[int | None], n_items: int) -> Floats:
+    def scores(self, requests: Sequence[Request], n_items: int) -> Floats:
         scores = self.users @ self.vectors.outputs.T
         scores[:, 0] = np.nan
         return scores

@@ -15,10 +15,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.core.compiled import compiled
 from headrace.core.formats import Blend, FirstBlend, Weights
 from headrace.core.types import Seen
 from headrace.data.log import Floats, Ints, Longs
-from headrace.ranking.compiled import compiled
 from headrace.ranking.requests import Request
 from headrace.ranking.rules import Rules
 from headrace.ranking.scorer import SEEN_SHARE, weights_of

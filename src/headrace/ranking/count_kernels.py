@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from headrace.core.compiled import Whole, compiled
 from headrace.data.log import Floats, Ints, Longs
-from headrace.ranking.compiled import Whole, compiled
 
 SMALLEST = 4
 """Slots of the smallest row."""

@@ -16,9 +16,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from headrace.core.compiled import plain
 from headrace.data.log import Floats, Ints, Longs
 from headrace.ranking import count_kernels as kernels
-from headrace.ranking.compiled import plain
 from headrace.ranking.count_kernels import Groups, Pool
 
 __all__ = ["Arrays", "CountRows", "Groups"]

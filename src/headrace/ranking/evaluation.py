@@ -19,10 +19,10 @@ from typing import Literal, TypeAlias
 import msgspec
 import numpy as np
 
+from headrace.core.compiled import compiled
 from headrace.data.log import Bools, Ints, Longs
 from headrace.ranking.baselines.method import LIST, Method
 from headrace.ranking.bootstrap import mean_intervals, sums_by_user
-from headrace.ranking.compiled import compiled
 from headrace.ranking.metrics import (
     Doubles,
     basket_ndcgs,

@@ -93,17 +93,18 @@ class ItemVectors:
         self._placed[self._size : size] = self._says(placed.inputs)
         self._size = size
 
-    def change(self, items: Ints, placed: Placed) -> None:
+    def change(self, items: Ints, placed: Placed) -> Ints:
         """Give distinct items the vectors of their new content, from `Network.place`.
 
         Outputs and contents change. Inputs change only where nothing was known of the item, and stay then until the
-        next swap.
+        next swap. Returns the items whose inputs changed.
         """
         self._outputs[items] = placed.outputs
         self._contents[items] = placed.contents
         first = ~self._placed[items]
         self._inputs[items[first]] = placed.inputs[first]
         self._placed[items[first]] = self._says(placed.inputs[first])
+        return items[first][self._placed[items[first]]]
 
     def _says(self, inputs: Floats) -> Bools:
         """Return (n,) whether inputs are others than that of an item which nothing is known of."""

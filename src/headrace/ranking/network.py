@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import polars as pl
@@ -49,6 +49,22 @@ class Graph(Protocol):
     def __call__(self, outputs: list[str], **inputs: NDArray[np.generic]) -> list[Floats]:
         """Return the named outputs."""
         ...
+
+
+class ReadEvents(NamedTuple):
+    """Events as the network reads them, (N,) each.
+
+    Args:
+        items: rows of the item vectors.
+        types: the network's types, -1 for one that it lacks.
+        values: 0..1, below 0 for none.
+        times: int64 microseconds; zeros where the network reads the order only.
+    """
+
+    items: Ints
+    types: Ints
+    values: Floats
+    times: Longs
 
 
 class Network:
@@ -194,15 +210,29 @@ class Network:
             times: when each list is asked for, microseconds UTC; None hides it from the model.
             vectors: from `adapt`.
         """
-        shape = self.info.shape
-        asked = np.array([UNKNOWN_TIME if time is None else time for time in times], dtype=np.int64)
-        if not shape.times:
-            asked[:] = UNKNOWN_TIME
+        shape, asked = self.info.shape, self.asked(times)
         cut = [history.last(shape.reach) for history in histories]
         users = np.empty((len(cut), shape.width), np.float32)
         for rows in _by_length([len(history) for history in cut]):
             users[rows] = self._encode_and_ask([cut[row] for row in rows.tolist()], asked[rows], vectors)
         return users
+
+    def read(self, events: History, vectors: ItemVectors) -> ReadEvents:
+        """Return events as the network reads them; an item beyond `vectors` is one that nothing is known of."""
+        known = events.types < len(vectors.types)
+        types = np.where(known, vectors.types[np.where(known, events.types, 0)], -1).astype(np.int32)
+        ratings = is_rating(types, self.info.shape.types)
+        return ReadEvents(
+            np.where(events.items < len(vectors), events.items, 0).astype(np.int32),
+            types,
+            unit_values(events.values, ratings, self.info.scale),
+            events.times if self.info.shape.times else np.zeros_like(events.times),
+        )
+
+    def asked(self, times: Sequence[int | None]) -> Longs:
+        """Return request times (B,) as the network reads them: `UNKNOWN_TIME` for one that is hidden from it."""
+        read = np.array([UNKNOWN_TIME if time is None else time for time in times], np.int64)
+        return read if self.info.shape.times else np.full_like(read, UNKNOWN_TIME)
 
     def _reduced(self, content: Floats) -> Floats:
         """Return (n, P) the principal components of contents, of unit length; zeros where an item says nothing."""
@@ -224,14 +254,8 @@ class Network:
         values = np.full(size, NO_VALUE, np.float32)
         times = np.zeros(size, np.int64)
         if lengths.any():
-            joined = _join(histories)
-            items[filled] = np.where(joined.items < len(vectors), joined.items, 0)
-            own = np.where(joined.types < len(vectors.types), joined.types, 0)
-            types[filled] = np.where(joined.types < len(vectors.types), vectors.types[own], -1)
-            ratings = is_rating(types[filled].astype(np.int32), self.info.shape.types)
-            values[filled] = unit_values(joined.values, ratings, self.info.scale)
-            if self.info.shape.times:
-                times[filled] = joined.times
+            read = self.read(joined(histories), vectors)
+            items[filled], types[filled], values[filled], times[filled] = read
         (states,) = self._encode(["states"], items=vectors.inputs[items], types=types, values=values, times=times)
         # Negative in the padding: an empty slot.
         ages = lengths[:, None] - 1 - np.arange(size[1])
@@ -249,7 +273,8 @@ def _no_contents(items: int, width: int) -> dict[str, Floats]:
     return {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
 
 
-def _join(histories: list[History]) -> History:
+def joined(histories: Sequence[History]) -> History:
+    """Return histories end to end."""
     return History(
         np.concatenate([history.items for history in histories]),
         np.concatenate([history.types for history in histories]),

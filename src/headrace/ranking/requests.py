@@ -25,6 +25,7 @@ class Request:
         event_type: rank by the chance of this type of event; None means any.
         only: score exactly these; None means the whole catalogue.
         category: list only items of this category; None means any.
+        user: (D,) the encoder's vector of the user, where the caller keeps it up to date; None computes it.
     """
 
     history: History
@@ -35,6 +36,7 @@ class Request:
     event_type: int | None = None
     only: Ints | None = None
     category: str | None = None
+    user: Floats | None = None
 
 
 @dataclass(frozen=True)

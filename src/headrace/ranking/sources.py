@@ -69,14 +69,25 @@ class Encoder:
     network: Network
     vectors: ItemVectors
 
-    def scores(self, histories: Sequence[History], times: Sequence[int | None], n_items: int) -> Floats:
+    def scores(self, requests: Sequence[Request], n_items: int) -> Floats:
         """Return (B, V + 1) scores of every item; minus infinity for items newer than the vectors, and in column 0."""
         outputs = self.vectors.outputs[: n_items + 1]
-        scores = np.full((len(histories), n_items + 1), -np.inf, np.float32)
-        users = self.network.users(histories, times, self.vectors)
-        np.matmul(users, outputs.T, out=scores[:, : len(outputs)])
+        scores = np.full((len(requests), n_items + 1), -np.inf, np.float32)
+        np.matmul(self._users(requests), outputs.T, out=scores[:, : len(outputs)])
         scores[:, 0] = -np.inf
         return scores
+
+    def _users(self, requests: Sequence[Request]) -> Floats:
+        """Return (B, D) user vectors; those that do not come with a request are computed."""
+        users = np.empty((len(requests), self.vectors.outputs.shape[1]), np.float32)
+        unknown = [place for place, request in enumerate(requests) if request.user is None]
+        if unknown:
+            some = [requests[place] for place in unknown]
+            users[unknown] = self.network.users([r.history for r in some], [r.time for r in some], self.vectors)
+        for place, request in enumerate(requests):
+            if request.user is not None:
+                users[place] = request.user
+        return users
 
 
 @dataclass(frozen=True)
@@ -215,8 +226,7 @@ def _encode(requests: Sequence[Request], sources: Sources) -> list[Floats | None
     """Return (V + 1,) encoder scores per request, None without an encoder."""
     if sources.encoder is None:
         return [None] * len(requests)
-    histories, times = [request.history for request in requests], [request.time for request in requests]
-    return list(sources.encoder.scores(histories, times, len(sources.catalogue)))
+    return list(sources.encoder.scores(requests, len(sources.catalogue)))
 
 
 def _find(request: Request, encoded: Floats | None, sources: Sources) -> Found:

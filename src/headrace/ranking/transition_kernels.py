@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from headrace.core.compiled import Whole, compiled
 from headrace.data.log import Bools, Ints, Longs
-from headrace.ranking.compiled import Whole, compiled
 from headrace.ranking.count_rows import Groups
 
 ONE = 1 << 16

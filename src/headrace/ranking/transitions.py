@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from headrace.core.compiled import plain
 from headrace.data.log import Bools, EventLog, Floats, History, Ints, Longs
-from headrace.ranking.compiled import plain
 from headrace.ranking.count_rows import Arrays, CountRows, Groups
 from headrace.ranking.transition_kernels import (
     ONE,

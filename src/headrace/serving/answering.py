@@ -11,9 +11,10 @@ from dataclasses import replace
 import numpy as np
 
 from headrace.core.errors import DataError, NotFoundError, NotReadyError
-from headrace.core.settings import RankingSettings
+from headrace.core.settings import RankingSettings, Settings
 from headrace.core.types import DEFAULT_TYPE, RATING_TYPE, Recommendation, Seen
 from headrace.data.log import EMPTY_HISTORY, EventLog, Floats, History, Ints, Longs
+from headrace.ranking import stepping
 from headrace.ranking.behaviour import Behaviour
 from headrace.ranking.catalogue import Catalogue
 from headrace.ranking.item_vectors import Placed
@@ -23,6 +24,7 @@ from headrace.ranking.rules import standard_rules
 from headrace.ranking.scorer import Scorer, default_scorer
 from headrace.ranking.similarity import similar_items
 from headrace.ranking.sources import Encoder, Sources
+from headrace.serving.arena import Arena, Asked
 from headrace.serving.models import LoadedModel
 from headrace.serving.questions import PastEvent, Question
 from headrace.serving.schema import DELETED
@@ -50,6 +52,7 @@ class Answering:
         """
         self.catalogue = catalogue
         self.model: LoadedModel | None = None
+        self.arena: Arena | None = None
         self.habit: Seen = "exclude"
         self._types = types
         self._settings = settings
@@ -66,6 +69,16 @@ class Answering:
     def version(self) -> str | None:
         """The version of the model; None without one."""
         return None if self.model is None else self.model.version
+
+    @property
+    def state_bytes(self) -> int:
+        """Memory of what is kept of recent users."""
+        return 0 if self.arena is None else self.arena.bytes
+
+    @property
+    def rebuilt(self) -> int:
+        """Users whose state was computed from their history, under this model."""
+        return 0 if self.arena is None else self.arena.rebuilt
 
     @property
     def seen(self) -> Seen:
@@ -88,9 +101,9 @@ class Answering:
         else:
             self.catalogue.put(item.item_id, title=item.title, categories=item.categories, available=item.available)
 
-    def take(self, model: LoadedModel) -> None:
-        """Exchange the model."""
-        self.model = model
+    def take(self, model: LoadedModel, arena: Arena) -> None:
+        """Exchange the model; the arena is of this model, and empty."""
+        self.model, self.arena = model, arena
         self._follow_items()
         self._sources = replace(self._sources, encoder=Encoder(model.network, model.vectors))
 
@@ -99,18 +112,44 @@ class Answering:
 
         Nothing happens if the model has been exchanged since they were made.
         """
-        if model is self.model:
-            model.vectors.change(keys, placed)
+        if model is self.model and self.arena is not None:
+            self.arena.inputs_changed(model.vectors.change(keys, placed))
 
-    def request(self, question: Question, state: UserState | None, now: int) -> Request:
-        """Turn a question into indices.
+    def change(self, key: int, before: History, after: History, first: int) -> None:
+        """Take in that a user's history is another one from place `first` on."""
+        if self.arena is not None:
+            self.arena.changed(key, first)
+        self.behaviour.change(before, after, first=first)
+
+    def forget(self, state: UserState) -> None:
+        """Drop what was computed of a user, and take their events out of the counts."""
+        if self.arena is not None:
+            self.arena.forget(state.key)
+        self.behaviour.change(state.history, EMPTY_HISTORY)
+
+    def distrust(self) -> None:
+        """Take in that some history may have changed unnoticed: everybody is read anew."""
+        if self.arena is not None:
+            self.arena.clear()
+
+    def requests(self, asked: Sequence[tuple[Question, UserState | None]], now: int) -> list[Request]:
+        """Turn questions into requests, with the vectors of the users where there is a model.
 
         Raises:
             DataError: an event type that nobody has heard of.
         """
-        history = self._history(question.history, now) if question.user_id is None else None
-        if history is None:
-            history = EMPTY_HISTORY if state is None else state.history
+        requests = [self._request(question, state, now) for question, state in asked]
+        if self.arena is None:
+            return requests
+        self._follow_types()
+        keys = [None if state is None else state.key for _, state in asked]
+        users = self.arena.users([Asked(key, r.history, now) for key, r in zip(keys, requests, strict=True)])
+        return [replace(request, user=user) for request, user in zip(requests, users, strict=True)]
+
+    def _request(self, question: Question, state: UserState | None, now: int) -> Request:
+        history = EMPTY_HISTORY if state is None else state.history
+        if question.user_id is None:
+            history = self._history(question.history, now)
         return Request(
             history=history,
             k=question.k,
@@ -124,7 +163,6 @@ class Answering:
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
         """Answer requests, together; a ranking of given items may hold a title more than once."""
-        self._follow_types()
         scorer = default_scorer(self.seen) if self.model is None else Scorer(self.model.info.blend)
         answers: dict[int, Answer] = {}
         for rules, given in ((self._rules, False), (self._rules_of_given, True)):
@@ -157,15 +195,15 @@ class Answering:
 
     def rate(self, state: UserState | None, item_ids: Sequence[str]) -> tuple[Floats, Floats, Floats]:
         """Return (n,) ratings, low and high of items; a model with a rating head must be loaded."""
-        model = self.model
-        if model is None or model.ratings is None:
+        model, arena = self.model, self.arena
+        if model is None or model.ratings is None or arena is None:
             raise NotReadyError("a rating needs a model that learned from ratings; train on ratings and swap it in")
         self._follow_types()
         histories = [EMPTY_HISTORY if state is None else state.history]
         items = np.array([self.catalogue.index(item_id) for item_id in item_ids], np.int32)
         items[items >= len(model.vectors.outputs)] = 0
         # The head learned with the time of the request hidden.
-        users = model.network.users(histories, [None], model.vectors)
+        users = arena.users([Asked(None if state is None else state.key, histories[0], None)])
         rated = model.ratings.rate(users, histories, np.zeros(len(items), np.int32), items, model.vectors)
         return rated.ratings, rated.low, rated.high
 
@@ -217,9 +255,10 @@ class Answering:
         return np.array([index for index in found if index], np.int32) if found else NO_ITEMS
 
 
-def warm_up(settings: RankingSettings) -> None:
+def warm_up(settings: Settings) -> None:
     """Run everything compiled once, on a shop of three items."""
-    answering = Answering(Behaviour(settings.count_window), Catalogue.of_ids("123"), [DEFAULT_TYPE], settings)
+    ranking = settings.ranking
+    answering = Answering(Behaviour(ranking.count_window), Catalogue.of_ids("123"), [DEFAULT_TYPE], ranking)
     keys = np.array([1, 2, 3], np.int32)
     history = History(keys, np.zeros(3, np.int32), np.full(3, np.nan, np.float32), keys.astype(np.int64) * _SECOND_US)
     users = np.ones(3, np.int32)
@@ -229,5 +268,6 @@ def warm_up(settings: RankingSettings) -> None:
     answering.behaviour.change(EMPTY_HISTORY, history)
     for seen in ("include", "exclude"):
         answering.answer([Request(history, seen=seen, time=4 * _SECOND_US)])
+    stepping.warm_up(settings.serving.state_precision)
     answering.similar("1", 2)
     Behaviour.from_state(answering.behaviour.state())

@@ -21,7 +21,7 @@ import polars as pl
 
 from headrace.core.errors import HeadraceError, LateError, OverloadedError
 from headrace.core.settings import Settings
-from headrace.data.log import EMPTY_HISTORY, Floats, History
+from headrace.data.log import EMPTY_HISTORY, Floats
 from headrace.ranking.catalogue import Catalogue
 from headrace.ranking.requests import Answer
 from headrace.serving import snapshots
@@ -82,12 +82,14 @@ class Engine:
         self._room = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="headrace-engine", daemon=True)
-        self._held: History = EMPTY_HISTORY
+        self._held: UserState | None = None
         self._complete = True
         self._snapshots = snapshots.Snapshots(store, telemetry, saved=self._counted.saved)
         telemetry.watch_queue("engine", lambda: len(self._queue))
         telemetry.events_seen.set_function(lambda: self.applied)
         telemetry.user_bytes.set_function(lambda: self._histories.bytes)
+        telemetry.state_bytes.set_function(lambda: self.answering.state_bytes)
+        telemetry.rebuilt.set_function(lambda: self.answering.rebuilt)
 
     def start(self) -> None:
         """Begin to answer."""
@@ -159,7 +161,7 @@ class Engine:
 
     def take(self, model: LoadedModel) -> Future[None]:
         """Exchange the model between two questions."""
-        return self.run(lambda: self.answering.take(model))
+        return self.run(lambda: self.answering.take(model, model.arena(self._settings.serving)))
 
     def rate(self, user_id: str, item_ids: Sequence[str]) -> tuple[Floats, Floats, Floats]:
         """Rate items for a user, inside `run`; see `Answering.rate`."""
@@ -167,7 +169,7 @@ class Engine:
 
     def warm(self) -> Future[None]:
         """Compile what events and questions need, so that no client waits for it."""
-        return self.run(lambda: warm_up(self._settings.ranking))
+        return self.run(lambda: warm_up(self._settings))
 
     @property
     def as_of(self) -> str | None:
@@ -267,12 +269,16 @@ class Engine:
         try:
             self._apply(commit)
         except Exception:  # whatever it was, the counts lack a part of this commit; `_guard` reports it
-            self._complete = False
+            self._distrust()
             raise
         finally:
             with self._room:
                 self._told -= 1
                 self._room.notify()
+
+    def _distrust(self) -> None:
+        self._complete = False
+        self.answering.distrust()
 
     def _apply(self, commit: Commit) -> None:
         for key, item_id in commit.mentioned:
@@ -282,11 +288,11 @@ class Engine:
             self.answering.put_item(stored)
         until, self.applied = self.applied, commit.events[-1].sequence if commit.events else self.applied
         if commit.events and commit.events[0].sequence != until + 1:
-            self._complete = False  # a commit before this one was never handed over
+            self._distrust()  # a commit before this one was never handed over
         by_user = sorted(commit.events, key=lambda event: event.user_key)
-        for _, events in groupby(by_user, key=lambda event: event.user_key):
+        for key, events in groupby(by_user, key=lambda event: event.user_key):
             before, after, first = self._histories.add(list(events), until)
-            self.answering.behaviour.change(before, after, first=first)
+            self.answering.change(key, before, after, first)
             self._counted.repeats.change(before, after, first)
         if commit.events:
             self.answering.habit = self._counted.repeats.habit
@@ -331,7 +337,7 @@ class Engine:
     def _answer_together(self, asked: list[Waiting]) -> None:
         now = self._clock()
         states = [self._state(w.question) for w in asked]
-        requests = [self.answering.request(w.question, state, now) for w, state in zip(asked, states, strict=True)]
+        requests = self.answering.requests([(w.question, s) for w, s in zip(asked, states, strict=True)], now)
         for one, state, answer in zip(asked, states, self.answering.answer(requests), strict=True):
             self._give(one, state, answer, now)
 
@@ -359,16 +365,15 @@ class Engine:
             )
 
     def _hold(self, user_id: str) -> None:
-        state = self._histories.get(user_id, self.applied)
-        self._held = EMPTY_HISTORY if state is None else state.history
+        self._held = self._histories.get(user_id, self.applied)
 
     def _forget(self, user_id: str) -> None:
         self._histories.forget(user_id)
-        held, self._held = self._held, EMPTY_HISTORY
-        if len(held):
-            self.answering.behaviour.change(held, EMPTY_HISTORY)
-            self._counted.repeats.change(held, EMPTY_HISTORY, 0)
-            if held.times[-1] == self._counted.newest:
+        held, self._held = self._held, None
+        if held is not None and len(held.history):
+            self.answering.forget(held)
+            self._counted.repeats.change(held.history, EMPTY_HISTORY, 0)
+            if held.history.times[-1] == self._counted.newest:
                 self._counted.newest = self._store.newest_time()
         self._erased += 1
         self._snapshots.discard()

@@ -15,28 +15,34 @@ from headrace.content.text_onnx import OnnxTextEncoder
 from headrace.content.vectors import Progress, VectorCache
 from headrace.core.errors import FormatError, ModelError, StoppedError
 from headrace.core.formats import METRICS_FILE, TEXT_FOLDER, VOCABULARY_FILE, ModelInfo
+from headrace.core.settings import ServingSettings
 from headrace.core.types import Item
 from headrace.data.log import EMPTY_HISTORY, Floats, History, Ints
 from headrace.ranking.network import ItemVectors, Network, Placed
 from headrace.ranking.ratings import RatingModel
+from headrace.ranking.stepping import Stepper
+from headrace.serving.arena import Arena, Asked
 from headrace.serving.questions import NO_MODEL
 from headrace.serving.schema import LISTED
 from headrace.serving.status import ModelStatus, Row
 
 _PROBES = 8
 """Histories that a model must answer with finite numbers before it is taken."""
+_STEP_TOLERANCE = 0.02
+"""Half precision of the kept states moves a number by some thousandths of the largest one at most."""
 
 
 @dataclass
 class LoadedModel:
     """A checked and warm model.
 
-    `folder` is where it came from, `texts` its text encoder and what that has read, `metrics` what its last assessment
-    found.
+    `folder` is where it came from, `stepper` its network one event at a time, `texts` its text encoder and what that
+    has read, `metrics` what its last assessment found.
     """
 
     folder: Path
     network: Network
+    stepper: Stepper
     vectors: ItemVectors
     ratings: RatingModel | None
     texts: VectorCache | None
@@ -64,6 +70,11 @@ class LoadedModel:
         """Append n items that nothing is known of to the vectors."""
         nothing = np.zeros((n, self.network.content_width), np.float32)
         self.vectors.append(self.network.place(nothing))
+
+    def arena(self, settings: ServingSettings) -> Arena:
+        """Return room for the states of users under this model."""
+        limit, precision = settings.state_bytes, settings.state_precision
+        return Arena(self.network, self.stepper, self.vectors, limit=limit, precision=precision)
 
     def _encode(self, items: Sequence[Item], progress: Progress | None) -> Floats:
         """Return (n, C) content vectors, zeros without a text or an encoder; a text is read once."""
@@ -96,14 +107,15 @@ def open_model(
     Raises:
         StoppedError: given up.
         FormatError: not a model folder, or of another format.
-        ModelError: it gives numbers that are not finite.
+        ModelError: it gives numbers that are not finite, or its weights are not those of its graphs.
     """
     network = Network.load(folder)
     texts = None
     if (folder / TEXT_FOLDER).is_dir():
         texts = VectorCache(cache, OnnxTextEncoder(folder / TEXT_FOLDER))
     ratings = RatingModel.load(folder) if network.info.rating is not None else None
-    model = LoadedModel(folder, network, network.adapt([]), ratings, texts, _metrics(folder))
+    stepper = Stepper.load(folder, network.info.shape)
+    model = LoadedModel(folder, network, stepper, network.adapt([]), ratings, texts, _metrics(folder))
     model.vectors = network.adapt(items["item_id"].to_list(), types=types)
     keys, changed = _changed(items, pl.read_parquet(folder / VOCABULARY_FILE), network.info.features)
     if changed:
@@ -189,6 +201,8 @@ def _check(model: LoadedModel) -> None:
     own = network.adapt(network.item_ids)
     trained = np.flatnonzero(own.rows)[:_PROBES].astype(np.int32)
     histories = [EMPTY_HISTORY, *(_history(trained[: n + 1]) for n in range(len(trained)))]
+    if len(trained):  # and one that goes round the ring of slots
+        histories.append(_history(np.resize(trained, model.stepper.slots + 1)))
     users = network.users(histories, [None] * len(histories), own)
     tables = {"user": users, "input": own.inputs, "output": own.outputs, "new item": model.vectors.outputs}
     for name, numbers in tables.items():
@@ -197,6 +211,14 @@ def _check(model: LoadedModel) -> None:
                 f"a model must give finite numbers, {model.folder} gives {name} vectors that are not; "
                 "the model that serves stays; train again"
             )
+    steps = Arena(network, model.stepper, own, limit=0, precision="half")
+    stepped = steps.users([Asked(None, history, None) for history in histories])
+    apart = np.abs(stepped - users).max()
+    if not apart <= _STEP_TOLERANCE * np.abs(users).max():
+        raise ModelError(
+            f"a model must give one vector event by event and at once, {model.folder} differs by up to {apart:.2g}: "
+            "its weights and its graphs are not of one training; train again"
+        )
     if not np.any(users) or not np.any(own.outputs):
         raise ModelError(f"a model must tell items apart, every score of {model.folder} is 0; train again")
 

@@ -86,6 +86,10 @@ class Telemetry:
         self.queue = Gauge("headrace_queue_length", "Requests that wait, by queue.", ["queue"], registry=registry)
         self.events_seen = Gauge("headrace_events_seen", "Sequence of the last event in the counts.", registry=registry)
         self.user_bytes = Gauge("headrace_user_cache_bytes", "Memory of recent users' histories.", registry=registry)
+        self.state_bytes = Gauge("headrace_state_bytes", "Memory of recent users' encoder states.", registry=registry)
+        self.rebuilt = Gauge(
+            "headrace_states_rebuilt", "States computed from a history since the model came.", registry=registry
+        )
         self._events = _PerSecond()
         self._answers = _PerSecond()
         self._latencies: deque[tuple[float, float]] = deque(maxlen=_LATENCIES_KEPT)

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headrace.model.compiled import Floats, Longs, Part, floats, in_parts, kernel, parts_of
+from headrace.core.compiled import fused
+from headrace.model.parts import Floats, Longs, Part, floats, in_parts, parts_of
 
 BETAS = (0.9, 0.98)
 _EPSILON = 1e-8
@@ -40,7 +41,7 @@ class RowAdam:
         in_parts(_adam, parts_of(len(rows)), np.float32(scale), rows.numpy(), *floats(gradient), whole)
 
 
-@kernel
+@fused
 def _adam(part: Part, scale: np.float32, rows: Longs, gradient: Floats, whole: tuple[Floats, Floats, Floats]) -> None:
     table, first, second = whole
     for place in range(part.start, part.stop):

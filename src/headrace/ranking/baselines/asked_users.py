@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headrace.data.log import Floats, History
+from headrace.data.log import Floats
 from headrace.ranking.questions import Questions
+from headrace.ranking.requests import Request
 from headrace.ranking.sources import CHUNK_FLOATS, Encoder
 
 _QUESTIONS_AT_ONCE = 1024
@@ -75,6 +76,6 @@ class AskedUsers:
 class _Remembering(Encoder):
     remembered: Floats
 
-    def scores(self, histories: Sequence[History], times: Sequence[int | None], n_items: int) -> Floats:
-        assert self.remembered.shape == (len(histories), n_items + 1), "an encoder remembers the scores of one call"
+    def scores(self, requests: Sequence[Request], n_items: int) -> Floats:
+        assert self.remembered.shape == (len(requests), n_items + 1), "an encoder remembers the scores of one call"
         return self.remembered

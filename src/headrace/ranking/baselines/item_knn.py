@@ -11,11 +11,11 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from headrace.core.compiled import compiled
 from headrace.data.log import Floats, Ints, Longs
 from headrace.ranking.baselines.kernels import Histories, distinct_recent, histories_of, mark_seen, masks_seen, offer
 from headrace.ranking.baselines.links import Links, Lists
 from headrace.ranking.baselines.method import LIST
-from headrace.ranking.compiled import compiled
 from headrace.ranking.questions import Questions, Task
 
 NEIGHBOURS = 200

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from headrace.core.compiled import compiled
 from headrace.core.types import Seen
 from headrace.data.log import Floats, Ints, Longs
-from headrace.ranking.compiled import compiled
 from headrace.ranking.questions import Questions
 
 

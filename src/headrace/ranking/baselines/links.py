@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from headrace.core.compiled import compiled
 from headrace.data.log import Bools, Ints, Longs
-from headrace.ranking.compiled import compiled
 from headrace.ranking.questions import Task
 
 

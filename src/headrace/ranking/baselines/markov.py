@@ -10,10 +10,10 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from headrace.core.compiled import compiled
 from headrace.data.log import EventLog, Ints, Longs
 from headrace.ranking.baselines.kernels import Histories, histories_of, mark_seen, masks_seen, offer
 from headrace.ranking.baselines.method import LIST
-from headrace.ranking.compiled import compiled
 from headrace.ranking.questions import Questions, Task
 
 RECENT_EVENTS = 10_000

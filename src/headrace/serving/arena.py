@@ -1,0 +1,217 @@
+"""The arena: what the encoder computed of recent users' events, in one block of memory with a hard cap.
+
+A question reads only the events that came since the user's last one. Whoever was not asked about for the longest time
+leaves first, and is read anew from their history when they come back.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from headrace.data.log import Floats, History, Ints, Longs
+from headrace.ranking.item_vectors import ItemVectors
+from headrace.ranking.network import Network, joined
+from headrace.ranking.step_kernels import PAGE, NewEvents
+from headrace.ranking.stepping import Precision, Stepper
+
+SEAT_BYTES = 450
+"""The Python objects of one user, measured with tracemalloc: the seat, its list of pages, the place in the cache."""
+_ROWS_AT_ONCE = 256
+"""New events of all users that are read by one call."""
+
+
+class Asked(NamedTuple):
+    """Whose vector is asked for: `key` of a user whose state is kept, None for a history that came with a question.
+
+    `time` of the request in microseconds; None hides it from the model.
+    """
+
+    key: int | None
+    history: History
+    time: int | None
+
+
+@dataclass
+class _Seat:
+    """One user's place in the arena.
+
+    Args:
+        pages: theirs; the first is the number by which the kernels know them.
+        start: how many events of the history stand before the first one that was read.
+        read: how many were read and still hold, from `start` on.
+        written: how many slots were written since the first; those before `written` minus a ring are gone.
+        epoch: of the input vectors that were read.
+    """
+
+    pages: list[int] = field(default_factory=list)
+    start: int = 0
+    read: int = 0
+    written: int = 0
+    epoch: int = 0
+
+
+class Arena:
+    """States of users under one model; used by one thread at a time."""
+
+    def __init__(
+        self, network: Network, stepper: Stepper, vectors: ItemVectors, *, limit: int, precision: Precision
+    ) -> None:
+        """Make room; the memory is taken as it is used.
+
+        Args:
+            network: how events are read.
+            stepper: of the same model.
+            vectors: of the items, growing.
+            limit: the cap in bytes; one user has room in any.
+            precision: of what is kept.
+        """
+        self._network = network
+        self._stepper = stepper
+        self._vectors = vectors
+        self._page_bytes = stepper.page_bytes(precision) + SEAT_BYTES
+        self._ring = stepper.slots // PAGE
+        count = max(self._ring, limit // self._page_bytes)
+        self._pages = stepper.pages(count, precision)
+        self._free = list(range(count - 1, -1, -1))
+        self._seats: OrderedDict[int, _Seat] = OrderedDict()
+        self._changed: dict[int, int] = {}
+        self._epoch = 0
+        self.rebuilt = 0
+        """Users that were read from the beginning of what counts."""
+
+    def __len__(self) -> int:
+        """Return how many users' states are kept."""
+        return len(self._seats)
+
+    @property
+    def bytes(self) -> int:
+        """Memory that users hold."""
+        return (len(self._pages.rows) - len(self._free)) * self._page_bytes
+
+    def users(self, asked: Sequence[Asked]) -> Floats:
+        """Return (B, D) user vectors, those of `Network.users`, and keep what was computed of users with a key."""
+        found = np.empty((len(asked), self._stepper.shape.width), np.float32)
+        # So many have room at the same time, whoever they are.
+        together = len(self._pages.rows) // self._ring
+        for start in range(0, len(asked), together):
+            found[start : start + together] = self._users(asked[start : start + together])
+        return found
+
+    def changed(self, key: int, first: int) -> None:
+        """Take in that a user's history has become longer, and another one from place `first` on."""
+        seat = self._seats.get(key)
+        if seat is None or first >= seat.start + seat.read:
+            return
+        read = first - seat.start
+        oldest = max(0, read - self._stepper.shape.window + 1)
+        if read <= 0 or seat.written - self._stepper.slots > oldest:
+            self.forget(key)
+        else:
+            seat.read = read
+
+    def inputs_changed(self, items: Ints) -> None:
+        """Take in that these items have other input vectors: whoever met them is read anew."""
+        if len(items):
+            self._epoch += 1
+            self._changed.update(dict.fromkeys(items.tolist(), self._epoch))
+
+    def forget(self, key: int) -> None:
+        """Drop a user's state."""
+        seat = self._seats.pop(key, None)
+        if seat is not None:
+            self._empty(seat)
+
+    def clear(self) -> None:
+        """Drop all states."""
+        for key in list(self._seats):
+            self.forget(key)
+
+    def _users(self, asked: Sequence[Asked]) -> Floats:
+        seats: list[_Seat] = []
+        try:
+            seats.extend(self._seated(one) for one in asked)
+            self._read([(seat, one.history) for seat, one in zip(seats, asked, strict=True)])
+            return self._stepper.ask(
+                self._pages,
+                np.array([seat.pages[0] if seat.pages else 0 for seat in seats], np.int32),
+                np.array([seat.read - 1 for seat in seats], np.int64),
+                self._network.asked([one.time for one in asked]),
+            )
+        except BaseException:
+            for seat in seats:  # what they say they have read, they may not have
+                self._empty(seat)
+            raise
+        finally:
+            for seat, one in zip(seats, asked, strict=False):
+                if one.key is None:
+                    self._empty(seat)
+
+    def _seated(self, one: Asked) -> _Seat:
+        """Return a user's seat with pages for all that is to be read; others may lose theirs."""
+        if one.key is None:
+            seat = _Seat()
+        else:
+            seat = self._seats.setdefault(one.key, _Seat())
+            self._seats.move_to_end(one.key)
+        events, reach = len(one.history), self._stepper.shape.reach
+        if seat.read and (events - seat.start - seat.read >= reach or self._stale(seat, one.history)):
+            self._empty(seat)
+        if not seat.read and events:
+            seat.start = max(0, events - reach)
+            self.rebuilt += one.key is not None and not seat.pages
+        seat.epoch = self._epoch
+        self._give_pages(seat, min(self._ring, -(-(events - seat.start) // PAGE)))
+        return seat
+
+    def _stale(self, seat: _Seat, history: History) -> bool:
+        """Return whether an item that was read has got another input vector since."""
+        if seat.epoch == self._epoch:
+            return False
+        read = history.part(0, seat.start + seat.read).last(self._stepper.shape.reach)
+        return any(self._changed.get(item, 0) > seat.epoch for item in read.items.tolist())
+
+    def _give_pages(self, seat: _Seat, count: int) -> None:
+        while len(seat.pages) < count:
+            if not self._free:
+                _, longest = self._seats.popitem(last=False)
+                self._empty(longest)
+                continue
+            page = self._free.pop()
+            seat.pages.append(page)
+            self._pages.tables[seat.pages[0], len(seat.pages) - 1] = page
+
+    def _empty(self, seat: _Seat) -> None:
+        """Take the pages of a seat; nothing of what stood there is left, for whoever gets them or looks."""
+        for numbers in self._pages:
+            numbers[seat.pages] = 0
+        self._free.extend(seat.pages)
+        seat.pages = []
+        seat.read = seat.written = 0
+
+    def _read(self, users: Sequence[tuple[_Seat, History]]) -> None:
+        """Read what each has not read yet, a page of each at a time."""
+        once = {id(seat): (seat, history) for seat, history in users}
+        while waiting := [one for one in once.values() if one[0].start + one[0].read < len(one[1])]:
+            parts, seats, places, rows = [], [], [], 0
+            for seat, history in waiting:
+                first = seat.start + seat.read
+                count = min(PAGE, len(history) - first)
+                parts.append(history.part(first, first + count))
+                seats.append(np.full(count, seat.pages[0], np.int32))
+                places.append(np.arange(seat.read, seat.read + count))
+                seat.read += count
+                seat.written = max(seat.written, seat.read)
+                if (rows := rows + count) >= _ROWS_AT_ONCE:
+                    break
+            self._extend(joined(parts), np.concatenate(seats), np.concatenate(places))
+
+    def _extend(self, events: History, seats: Ints, places: Longs) -> None:
+        read = self._network.read(events, self._vectors)
+        vectors = self._vectors.inputs[read.items]
+        new = NewEvents(seats, places, vectors, read.types, read.values, read.times)
+        self._stepper.extend(self._pages, new)

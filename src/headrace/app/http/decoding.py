@@ -18,6 +18,7 @@ from headrace.core.errors import DataError
 from headrace.core.types import Event, Item, Scalar
 from headrace.data.row_rules import Fault
 from headrace.serving.faults import RowFaultsError
+from headrace.serving.service import Service
 
 Web = Request[object, object, State]
 
@@ -47,8 +48,8 @@ async def read_body(request: Web, decode: Callable[[bytes], Body]) -> Body:
     except InternalServerException:  # Litestar's word for a client that has gone; it is no failure of the service
         raise MalformedError("a body must be sent whole, the client went away before its end") from None
     if len(raw) > LARGE_BYTES:
-        return await asyncio.to_thread(_decode, raw, decode)
-    return _decode(raw, decode)
+        return await asyncio.to_thread(decode_body, raw, decode)
+    return decode_body(raw, decode)
 
 
 def decoder_of(kind: type[Body]) -> Callable[[bytes], Body]:
@@ -75,6 +76,17 @@ def decode_events(raw: bytes) -> ReadEvents:
         readable: dict[int, Event] = {}
         faults = _faults(raw, lambda index, entry: readable.__setitem__(index, event_of(_EVENT.decode(entry), index)))
         return ReadEvents(list(readable.values()), list(readable), faults)
+
+
+def event_decoder(service: Service) -> Callable[[bytes], list[Event]]:
+    """Return what decodes a body of events and holds them against the rules of a service."""
+
+    def decode(raw: bytes) -> list[Event]:
+        read = decode_events(raw)
+        service.check_events(read.events, read.places, read.faults)
+        return read.events
+
+    return decode
 
 
 def decode_items(raw: bytes) -> list[Item]:
@@ -125,7 +137,12 @@ _RAW = msgspec.json.Decoder(list[msgspec.Raw])
 _EVENT = msgspec.json.Decoder(EventBody)
 
 
-def _decode(raw: bytes, decode: Callable[[bytes], Body]) -> Body:
+def decode_body(raw: bytes, decode: Callable[[bytes], Body]) -> Body:
+    """Decode a body.
+
+    Raises:
+        MalformedError, DataError: see `read_body`.
+    """
     try:
         return decode(raw)
     except msgspec.ValidationError as error:

@@ -47,6 +47,15 @@ def problem(status: int, detail: str, title: str | None = None, faults: list[Fau
     return Problem("about:blank", phrase, status, detail, faults or [])
 
 
+def problem_of(error: Exception) -> tuple[Problem, dict[str, str]]:
+    """Return an error as a problem, and the headers that go with it; one that nobody foresaw says no more than that."""
+    if not isinstance(error, HeadraceError):
+        return problem(500, "the service failed on this request; its log says where"), {}
+    faults = error.faults if isinstance(error, RowFaultsError) else None
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, OverloadedError) else {}
+    return problem(error.status, str(error), faults=faults), headers
+
+
 def answer_problem(found: Problem, headers: dict[str, str] | None = None) -> Response[bytes]:
     """Return a problem as a response."""
     return Response(msgspec.json.encode(found), status_code=found.status, media_type=PROBLEM_TYPE, headers=headers)
@@ -55,9 +64,7 @@ def answer_problem(found: Problem, headers: dict[str, str] | None = None) -> Res
 def on_headrace_error(request: Request[object, object, object], error: HeadraceError) -> Response[bytes]:  # type: ignore[type-var]  # Litestar bounds the state, which we do not type
     """Answer one of our errors with its status and message."""
     _count(request, type(error).__name__)
-    faults = error.faults if isinstance(error, RowFaultsError) else None
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, OverloadedError) else None
-    return answer_problem(problem(error.status, str(error), faults=faults), headers)
+    return answer_problem(*problem_of(error))
 
 
 def on_http_error(request: Request[object, object, object], error: HTTPException) -> Response[bytes]:  # type: ignore[type-var]  # see above
@@ -76,7 +83,7 @@ def on_any_error(request: Request[object, object, object], error: Exception) -> 
     """Log what nobody foresaw, and answer 500 to this request alone."""
     _count(request, type(error).__name__)
     logging.getLogger(__name__).error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return answer_problem(problem(500, "the service failed on this request; its log says where"))
+    return answer_problem(*problem_of(error))
 
 
 def _detail(request: Request[object, object, object], error: HTTPException) -> str:  # type: ignore[type-var]  # see above

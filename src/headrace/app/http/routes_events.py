@@ -12,10 +12,9 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, QueryParameter
 from litestar.response import Stream
 
-from headrace.app.http.decoding import Web, decode_events, read_body
+from headrace.app.http.decoding import Web, event_decoder, read_body
 from headrace.app.http.edge import path_id
 from headrace.app.http.wire import EventBody
-from headrace.core.types import Event
 from headrace.serving.batch import Written
 from headrace.serving.replies import Erasure, UserPage
 from headrace.serving.service import Service
@@ -29,13 +28,7 @@ async def add_events(request: Web) -> Written:
     The same `event_id` again is a duplicate; with other content it is 409.
     """
     service: Service = request.app.state["service"]
-
-    def decode(raw: bytes) -> list[Event]:
-        read = decode_events(raw)
-        service.check_events(read.events, read.places, read.faults)
-        return read.events
-
-    events = await read_body(request, decode)
+    events = await read_body(request, event_decoder(service))
     return await asyncio.wrap_future(service.add_events(events))
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
+from headrace.ranking.count_kernels import read_strongest
 from headrace.ranking.count_rows import CountRows, Groups
+from headrace.ranking.head_kernels import HEAD
 
 cells = st.tuples(st.integers(0, 200), st.integers(1, 40), st.integers(-3, 3))
 
@@ -139,10 +142,45 @@ def test_cells_are_read_one_by_one_and_by_row() -> None:
     assert sums.tolist() == [0, 0, 5 + 110, 7]
 
 
-def test_logs_are_summed_by_column() -> None:
+def strongest(table: CountRows, row: int, size: int) -> list[tuple[int, int]]:
+    """Return (column, count) of what is read of a row, by column."""
+    columns, counts = np.empty(HEAD + 1, np.int32), np.empty(HEAD + 1, np.float32)
+    n = read_strongest(table.pool, np.int64(row), size, columns, counts)
+    return sorted(zip(columns[:n].tolist(), counts[:n].astype(int).tolist(), strict=True))
+
+
+@pytest.mark.parametrize("large", [0, 2**33])
+def test_of_a_long_row_the_largest_counts_are_read_whatever_came_before(large: int) -> None:
+    """Row 1 is read after each change, row 2 at times, row 3 stays short; counts rise, fall, and tie."""
+    chance, table, plain = np.random.default_rng(2), CountRows(), np.zeros((4, 900), np.int64)
+    plain[2, 7] = large  # so large that counts take 64 bits
+    table.add(np.array([2], np.int32), np.array([7], np.int32), np.array([large]))
+    for turn in range(200):
+        n = 400 if turn < 3 else int(chance.integers(1, 30))
+        rows = chance.integers(1, 3, n)
+        columns, deltas = chance.integers(1, 900, n), chance.integers(-2 if turn % 5 == 0 else 1, 3, n)
+        rows = np.append(rows, 3)
+        columns, deltas = np.append(columns, 1 + turn % 200), np.append(deltas, 1)
+        table.add(rows.astype(np.int32), columns.astype(np.int32), deltas)
+        np.add.at(plain, (rows, columns), deltas)
+        if turn == 100:
+            table = CountRows.from_state(table.state())
+        for row in (1, 3) if turn % 7 else (1, 2, 3):
+            ranked = sorted((-int(plain[row, column]), column) for column in range(900) if plain[row, column] > 0)
+            expected = sorted((column, -count) for count, column in ranked[:HEAD] if column < 800)
+            found = strongest(table, row, 800)
+            assert [column for column, _ in found] == [column for column, _ in expected]
+            assert [count for _, count in found] == pytest.approx([count for _, count in expected], rel=1e-6)
+    assert (plain[1] > 0).sum() > HEAD > (plain[3] > 0).sum() > 100
+
+
+def test_rows_that_find_no_room_for_a_head_are_read_the_same() -> None:
+    rows, columns = np.repeat(np.arange(1, 200, dtype=np.int32), 300), np.tile(np.arange(1, 301, dtype=np.int32), 199)
     table = CountRows()
-    add(table, [(1, 2, 3), (1, 3, 1), (4, 2, 7), (1, 9, 1)])
-    sums = np.zeros(4, np.float32)
-    touched = table.sum_logs(np.array([1, 4, 900], np.int32), np.array([1, 0.5, 1], np.float32), 1.0, sums)
-    assert sorted(touched.tolist()) == [2, 3]
-    np.testing.assert_allclose(sums, [0, 0, np.log(4) + 0.5 * np.log(8), np.log(2)], rtol=1e-6)
+    table.add(rows, columns, np.arange(len(rows)) % 7)
+    pool = table.pool
+    room = np.empty(HEAD + 1, np.int32), np.empty(HEAD + 1, np.float32)
+    found = [set(room[0][: read_strongest(pool, np.int64(row), 301, *room)].tolist()) for row in range(1, 200)]
+    assert len(pool.heads.least) < 199
+    again = [{column for column, _ in strongest(table, row, 301)} for row in range(1, 200)]
+    assert found == again

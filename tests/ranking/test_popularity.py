@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+import headrace.ranking.popularity as popularity_module
+from headrace.ranking.largest import top
 from headrace.ranking.popularity import HOUR_US, Popularity, TypeCounts
 
 MET = st.lists(st.tuples(st.integers(1, 5), st.integers(-400, 400)), max_size=30)
@@ -160,13 +162,43 @@ def test_items_may_come_later_than_the_first_question() -> None:
     assert len(popularity.totals(2000)) == 2001
 
 
-def test_shares_of_an_event_type_lean_on_the_average() -> None:
+def test_types_are_counted_by_item_and_in_all() -> None:
     types = TypeCounts()
     types.add(np.array([1, 1, 1, 2], np.int32), np.array([0, 0, 1, 1], np.int32))
-    # Type 1 makes up half of all: (1 + 0.5) / (3 + 1), (1 + 0.5) / (1 + 1), and 0.5 for an item without events.
-    assert_allclose(np.exp(types.log_shares(1, np.array([1, 2, 3], np.int32))), [1.5 / 4, 1.5 / 2, 0.5], rtol=1e-6)
-    assert types.log_shares(9, np.array([1, 2], np.int32)).tolist() == [0, 0]
+    assert types.counts[1].tolist() == [2, 1]
+    assert types.share(1) == types.share(0) == 0.5
+    assert types.share(9) == types.share(-1) == 0
     types.add(np.array([2], np.int32), np.array([1], np.int32), sign=-1)
-    assert_allclose(np.exp(types.log_shares(1, np.array([2], np.int32))), [1 / 3], rtol=1e-6)
+    assert types.share(1) == 1 / 3
     again = TypeCounts.from_state(types.state())
-    assert again.log_shares(1, np.array([1], np.int32)) == types.log_shares(1, np.array([1], np.int32))
+    assert again.counts.tolist() == types.counts.tolist()
+    assert again.share(1) == 1 / 3
+    assert TypeCounts().share(0) == 0
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.lists(st.integers(1, 60), min_size=1, max_size=9), st.integers(0, 3), st.booleans())),
+    st.integers(1, 6),
+)
+def test_leaders_hold_the_most_popular_whatever_was_counted(changes: list[tuple[list[int], int, bool]], n: int) -> None:
+    """After each change, with only six of them kept."""
+    counted: list[tuple[int, int]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(popularity_module, "LEADERS", 6)
+        popularity = Popularity()
+        for items, hour, forgotten in changes:
+            rows = [(item, hour) for item in items]
+            if forgotten:
+                rows = [counted.pop() for _ in range(min(len(rows), len(counted)))]
+            else:
+                counted += rows
+            keys = np.array([item for item, _ in rows], np.int32)
+            moments = np.array([hour * HOUR_US for _, hour in rows], np.int64)
+            popularity.add(keys, moments, sign=-1 if forgotten else 1)
+            for n_items in (50, 60):
+                for leading, scores, above in (
+                    (popularity.leaders(3 * HOUR_US, n, n_items), popularity.log_scores(3 * HOUR_US, n_items), -np.inf),
+                    (popularity.risers(3 * HOUR_US, n, n_items), popularity.recent_log_scores(3 * HOUR_US, n_items), 0),
+                ):
+                    assert set(top(scores, n, above=above).tolist()) <= set(leading.tolist())

@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from plain_ranking import all_scores, assert_brought, may_be_listed
 from ranking_cases import HOUR, history, log_of, ring, sources_of
 
 from headrace.core.formats import Blend
@@ -17,7 +18,7 @@ from headrace.ranking.recommender import recommend
 from headrace.ranking.requests import Answer, Request
 from headrace.ranking.rules import standard_rules
 from headrace.ranking.scorer import Scorer, default_scorer
-from headrace.ranking.sources import Sources
+from headrace.ranking.sources import PARTS, Sources, gather
 
 BLEND = Blend(encoder=0, counts=1, popularity=0.3, repeat=0.7)
 
@@ -89,6 +90,36 @@ def test_a_list_holds_what_the_rules_allow_and_is_short_only_where_nothing_is_le
     most = sum(not groups[item] for item in allowed) + len({int(groups[item]) for item in allowed} - {0})
     assert len(listed) == min(request.k, most)
     assert len(found.scores) == len(found.reasons) == len(listed)
+
+
+blends = st.builds(
+    Blend, **{name: st.sampled_from([0.0, 0.3, 1.0, 2.5]) for name in PARTS if name not in ("encoder", "content")},
+    encoder=st.just(0.0),
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=300)
+@given(requests, blends)
+def test_scores_and_order_are_those_of_the_definitions(request: Request, blend: Blend) -> None:
+    """Against `plain_ranking`, which computes each part of each item; where scores are as good as equal, any order."""
+    (found,) = answer([request], SHOP, blend)
+    (looked,) = gather([request], SHOP)
+    assert_brought(looked.candidates, request, SHOP)
+    scores = all_scores(request, SHOP, blend, looked.candidates)
+    assert_allclose(found.scores, scores[found.items], rtol=1e-3, atol=1e-3)
+    allowed = may_be_listed(request, SHOP, standard_rules(SHOP.catalogue, SHOP.settings))
+    if request.only is None:
+        from_sources = [item for item in allowed if item in looked.candidates]
+        titles = {int(SHOP.catalogue.groups[item]) or -item for item in from_sources}
+        allowed = from_sources if len(titles) >= request.k else allowed
+    best: list[float] = []
+    taken: set[int] = set()
+    for item in sorted(allowed, key=lambda item: -scores[item]):
+        title = int(SHOP.catalogue.groups[item]) or -item
+        if title not in taken and len(best) < request.k:
+            taken.add(title)
+            best.append(scores[item])
+    assert_allclose(found.scores, best, rtol=1e-3, atol=1e-3)
 
 
 @settings(deadline=None)

@@ -6,44 +6,43 @@ import numpy as np
 from ranking_cases import history
 
 from headrace.core.settings import RankingSettings
+from headrace.data.log import Bools
 from headrace.ranking.catalogue import Catalogue
 from headrace.ranking.requests import Request
-from headrace.ranking.rules import Available, InCategory, NotExcluded, NotSeen, OnlyAsked, Rules, standard_rules
+from headrace.ranking.rules import Available, InCategory, NotExcluded, NotSeen, Rule, Rules, standard_rules
 
 ITEMS = np.array([1, 2, 3, 4], np.int32)
 
 
+def keep(rule: Rule, request: Request) -> Bools:
+    return Rules((rule,)).keep(request, ITEMS, Catalogue.of_ids("abcd"))
+
+
 def test_items_of_the_history_stay_out_unless_they_may_repeat() -> None:
-    assert NotSeen().keep(Request(history([2, 9])), ITEMS).tolist() == [True, False, True, True]
-    assert NotSeen().keep(Request(history([2, 9]), seen="include"), ITEMS).all()
+    assert keep(NotSeen(), Request(history([2, 9]))).tolist() == [True, False, True, True]
+    assert keep(NotSeen(), Request(history([2, 9]), seen="include")).all()
 
 
 def test_excluded_items_stay_out() -> None:
     request = Request(history([]), exclude=np.array([4, 1, 77], np.int32))
-    assert NotExcluded().keep(request, ITEMS).tolist() == [False, True, True, False]
-
-
-def test_only_named_items_stay() -> None:
-    assert OnlyAsked().keep(Request(history([])), ITEMS).all()
-    only = Request(history([]), only=np.array([3, 8], np.int32))
-    assert OnlyAsked().keep(only, ITEMS).tolist() == [False, False, True, False]
+    assert keep(NotExcluded(), request).tolist() == [False, True, True, False]
 
 
 def test_what_is_sold_out_leaves_at_once() -> None:
     catalogue = Catalogue.of_ids("abcd")
     rule = Available(catalogue)
-    assert rule.keep(Request(history([])), ITEMS).all()
+    assert keep(rule, Request(history([]))).all()
     catalogue.set_available(3, False)
-    assert rule.keep(Request(history([])), ITEMS).tolist() == [True, True, False, True]
+    assert keep(rule, Request(history([]))).tolist() == [True, True, False, True]
 
 
 def test_a_category_keeps_its_items_and_an_unknown_one_keeps_none() -> None:
     catalogue = Catalogue.of_ids("abcd")
     catalogue.put("b", categories=["hot"])
     rule = InCategory(catalogue)
-    assert rule.keep(Request(history([]), category="hot"), ITEMS).tolist() == [False, True, False, False]
-    assert not rule.keep(Request(history([]), category="cold"), ITEMS).any()
-    assert rule.keep(Request(history([])), ITEMS).all()
+    assert keep(rule, Request(history([]), category="hot")).tolist() == [False, True, False, False]
+    assert not keep(rule, Request(history([]), category="cold")).any()
+    assert keep(rule, Request(history([]))).all()
 
 
 def test_one_item_of_each_title_is_taken_and_items_without_titles_always() -> None:

@@ -14,7 +14,7 @@ from headrace.core.settings import RankingSettings
 from headrace.data.log import Floats, History
 from headrace.ranking.network import ItemVectors, Network, Placed
 from headrace.ranking.requests import Request
-from headrace.ranking.sources import PARTS, Encoder, Sources, chunk_size, gather, repeat_habit
+from headrace.ranking.sources import PARTS, Encoder, Sources, chunk_size, gather
 
 
 class LastItem(Network):
@@ -69,9 +69,10 @@ def test_the_counts_part_adds_lambda_times_log_popularity() -> None:
     (found,) = gather([Request(history([1]))], sources)
     items = np.array([1, 2, 3], np.int32)
     parts = found.parts(items)
-    assert_allclose(parts[part("counts")], found.transitions[items] + 0.5 * found.popular[items])
-    # All is within one hour, so that each event counts four times.
-    assert_allclose(found.popular[items], np.log([1 + 4, 1 + 8, 1 + 4]), rtol=1e-6)
+    # All is within one hour, so that each event counts four times. c(1, 2) = 1.
+    popular = np.log([1 + 4, 1 + 8, 1 + 4])
+    assert_allclose(parts[part("popularity")], popular, rtol=1e-6)
+    assert_allclose(parts[part("counts")], 0.5 * popular + [0, np.log(1 + 3 / 1000), 0], rtol=1e-5)
 
 
 def test_parts_are_standardised_over_the_candidates_and_constant_ones_vanish() -> None:
@@ -97,12 +98,41 @@ def test_content_is_near_what_is_near_any_of_the_last_events() -> None:
 
 
 def test_a_habit_grows_with_repeats_and_fades_with_later_events() -> None:
-    items, habit = repeat_habit(history([7, 3, 7, 3, 9, 8, 8], [0, 0, 1, 2, 3, 4, 4]))
-    assert items.tolist() == [3, 7, 8, 9]
+    (found,) = gather([Request(history([7, 3, 7, 3, 9, 8, 8], [0, 0, 1, 2, 3, 4, 4]))], sources_of(log_of({}, 9)))
     # Ages: 3 at 5 and 3, 7 at 5 and 4, 8 twice at 0, 9 at 2.
-    strength = [100 / 105 + 100 / 103, 100 / 105 + 100 / 104, 2, 100 / 102]
+    strength = [100 / 105 + 100 / 103, 0, 100 / 105 + 100 / 104, 2, 100 / 102]
+    habit = found.parts(np.array([3, 4, 7, 8, 9], np.int32))[part("repeat")]
     assert habit.tolist() == pytest.approx(np.log1p(strength).tolist(), rel=1e-6)
-    assert len(repeat_habit(history([]))[0]) == 0
+
+
+def test_each_event_of_a_history_adds_its_logarithm_and_a_basket_shares_one_weight() -> None:
+    settings = RankingSettings(count_decay=0.5, count_smoothing=2.0, popularity_weight=0)
+    sources = sources_of(log_of({1: history([1, 2, 3]), 2: history([3, 1])}, 4), settings)
+    (found,) = gather([Request(history([3, 1]))], sources)
+    # c(1, 2) = 1, c(1, 3) = 1/2, c(3, 1) = 1; item 1 is the last event (j = 0), item 3 the one before (j = 1).
+    expected = [0.5 * np.log(1 + 4 / 2), np.log(1 + 4 / 2), np.log(1 + 4 / 2 / 2), 0]
+    items = np.arange(1, 5, dtype=np.int32)
+    assert found.parts(items)[part("counts")].tolist() == pytest.approx(expected, rel=1e-5)
+    basket = sources_of(log_of({1: history([1, 3]), 2: history([2, 4])}, 4), settings)
+    (found,) = gather([Request(history([1, 2], [5, 5]))], basket)
+    counts = found.parts(items)[part("counts")]
+    assert counts[2] == counts[3] > 0
+
+
+def test_an_association_is_the_cosine_of_how_items_occur() -> None:
+    sources = sources_of(log_of({1: history([1, 2, 3]), 2: history([1, 3])}, 4))
+    (found,) = gather([Request(history([2, 1, 4]))], sources)
+    # c(1, 2) = 1, c(1, 3) = 1/2 + 1, c(2, 3) = 1; one event came after the 1, two after the 2; of 4 nothing is known.
+    one, two, three = 1 / np.sqrt(np.array([3, 2, 3]))
+    of_one, of_two = 0.8, 0.64
+    expected = [
+        0,
+        of_one * np.log(1 + 100 * one * two),
+        of_one * np.log(1 + 100 * 1.5 * one * three) + of_two * np.log(1 + 100 * two * three),
+        0,
+    ]
+    parts = found.parts(np.arange(1, 5, dtype=np.int32))
+    assert parts[part("association")].tolist() == pytest.approx(expected, rel=1e-4)
 
 
 def test_last_follows_the_end_of_a_history_and_counts_the_whole() -> None:
@@ -123,9 +153,10 @@ def test_other_speaks_against_what_was_just_met() -> None:
     assert nobody.parts(items)[part("other")].tolist() == [1, 1, 1, 1, 1]
 
 
-def test_a_large_catalogue_is_asked_in_small_chunks() -> None:
-    assert chunk_size(sources_of(log_of({}, 7999))) == 1000
-    assert chunk_size(sources_of(log_of({}, 1))) > 1000
+def test_a_large_catalogue_is_asked_in_small_chunks_where_all_of_it_is_looked_at() -> None:
+    bare = sources_of(log_of({}, 7999))
+    looking = replace(bare, encoder=encoder(np.zeros((8000, 1), np.float32)))
+    assert chunk_size(looking) == 1000 > chunk_size(bare)
 
 
 def test_the_trending_part_is_the_share_of_its_events_that_an_item_had_in_the_last_week() -> None:

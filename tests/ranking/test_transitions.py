@@ -6,7 +6,6 @@ from collections import Counter
 from fractions import Fraction
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
@@ -175,26 +174,6 @@ def test_read_only_arrays_are_taken_too() -> None:
     assert content(counts)[1, 2] == ONE
 
 
-def test_the_score_is_the_sum_of_the_design() -> None:
-    counts = TransitionCounts()
-    counts.add_log(log_of({1: history([1, 2, 3]), 2: history([3, 1])}, 4))
-    scores = np.zeros(5, np.float32)
-    items = counts.score_into(scores, history([3, 1]), decay=0.5, smoothing=2.0)
-    # c(1, 2) = 1, c(1, 3) = 1/2, c(3, 1) = 1; item 1 is the last event (j = 0), item 3 the one before (j = 1).
-    assert sorted(items.tolist()) == [1, 2, 3]
-    assert scores.tolist() == pytest.approx(
-        [0, 0.5 * np.log(1 + 4 / 2), np.log(1 + 4 / 2), np.log(1 + 4 / 2 / 2), 0], rel=1e-6
-    )
-
-
-def test_the_items_of_a_basket_share_one_weight() -> None:
-    counts = TransitionCounts()
-    counts.add_log(log_of({1: history([1, 3]), 2: history([2, 4])}, 4))
-    scores = np.zeros(5, np.float32)
-    counts.score_into(scores, history([1, 2], [5, 5]), decay=0.8, smoothing=1000.0)
-    assert scores[3] == scores[4] > 0
-
-
 def test_what_follows_an_item_is_listed_with_its_count() -> None:
     counts = TransitionCounts()
     counts.add_log(log_of({1: history([1, 2, 3])}, 3))
@@ -212,21 +191,3 @@ def test_outside_of_what_differs_two_histories_are_the_same(one: list[Event], ot
     assert_array_equal(before.times[old_end:], after.times[new_end:])
     assert 0 <= start <= min(old_end, new_end)
     assert (start == old_end == new_end) == (sorted(one) == sorted(other))
-
-
-def test_an_association_is_a_count_in_proportion_to_how_rare_the_items_are() -> None:
-    counts = TransitionCounts(window=3)
-    counts.add_log(log_of({1: history([1, 2, 3]), 2: history([1, 3])}, 4))
-    rarity = np.array([1, 0.5, 0.25, 0.1, 1], np.float32)
-    sums = np.zeros(5, np.float32)
-    counts.associate_into(sums, history([2, 1, 9]), decay=0.5, scale=10.0, rarity=rarity)
-    # c(1, 2) = 1, c(1, 3) = 1/2 + 1, c(2, 3) = 1; one event came after the 1, two after the 2; 9 is an unknown item.
-    of_one, of_two = 0.5, 0.25
-    expected = [
-        0,
-        0,
-        of_one * np.log(1 + 10 * 0.5 * 0.25),
-        of_one * np.log(1 + 10 * 1.5 * 0.5 * 0.1) + of_two * np.log(1 + 10 * 0.25 * 0.1),
-        0,
-    ]
-    assert sums.tolist() == pytest.approx(expected, rel=1e-4)

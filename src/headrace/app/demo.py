@@ -5,8 +5,8 @@ Everything stands in one folder and is used again by the next start: a dataset, 
 
 from __future__ import annotations
 
+import multiprocessing
 import socket
-import threading
 import time
 from pathlib import Path
 
@@ -100,17 +100,19 @@ def run_demo(folder: DemoFolder, settings: Settings, bound: socket.socket, optio
     """
     started = time.perf_counter()
     folder.take()
-    # On a fresh machine compiling takes some 7 s of a core; the other core can spare them while the data is cleaned.
-    compiling = threading.Thread(target=_compile, args=(settings,), name="headrace-compiling")
+    # On a fresh machine compiling takes some 20 s of a core; the other core can spare them while the data is cleaned.
+    compiling = multiprocessing.get_context("spawn").Process(target=_compile, args=(settings,), daemon=True)
     compiling.start()
+    placed = folder.place(settings)
     try:
         _prepare(folder, settings)
+        _fill(folder, placed)
     finally:
         compiling.join()
     from headrace.app.http.application import create_app
     from headrace.serving.service import Service
 
-    settings = folder.place(settings)
+    settings = placed
     trained = folder.model if (folder.model / MODEL_FILE).exists() else None
     service = Service.open(settings, model=trained, history=folder.dataset)
     training = folder.training(address_of(bound), options)
@@ -130,9 +132,23 @@ def run_demo(folder: DemoFolder, settings: Settings, bound: socket.socket, optio
 
 
 def _compile(settings: Settings) -> None:
+    """Compile what answers need, and leave it on disk for the service."""
     from headrace.serving.answering import warm_up
 
     warm_up(settings)
+
+
+def _fill(folder: DemoFolder, settings: Settings) -> None:
+    """Import the dataset into the store, unless an earlier start did."""
+    from headrace.serving.importing import import_dataset
+    from headrace.serving.moments import wall_clock
+    from headrace.serving.store import Store
+
+    store = Store.open(settings.serving.store)
+    try:
+        import_dataset(store, folder.dataset, now=wall_clock())
+    finally:
+        store.close()
 
 
 def _prepare(folder: DemoFolder, settings: Settings) -> None:

@@ -96,14 +96,12 @@ def choose_blend(
     # Sorting is stable, so a question stays before what was cut from it.
     together = sorted([*((q, False) for q in asked), *((q, True) for q in _cut_short(asked))], key=lambda q: q[0].time)
     users = _ask_all(network, vectors, [question for question, _ in together])
-    known = [
-        _Asked(question, cut, _Remembered(network, vectors, users[place : place + 1]))
-        for place, (question, cut) in enumerate(together)
-    ]
+    known = [_Asked(question, cut, user) for (question, cut), user in zip(together, users, strict=True)]
     some = [each for cut in (False, True) for each in [k for k in known if k.cut == cut][::_RESTING_EACH]]
     # Before the counts move on.
-    resting = _look(some if counted.live else [], counted, (catalogue, settings), follow=False)
-    looks = _look(known, counted, (catalogue, settings), follow=True)
+    sources = Sources(catalogue, counted.behaviour, settings, Encoder(network, vectors))
+    resting = _look(some if counted.live else [], counted, sources, follow=False)
+    looks = _look(known, counted, sources, follow=True)
     if len(looks.samples) < LEAST_SAMPLES:
         return None
     blend = fit_blend(looks.samples, looks.short, looks.unmet)
@@ -118,11 +116,11 @@ def choose_blend(
 
 @dataclass(frozen=True)
 class _Asked:
-    """A question, whether its history was cut short, and an encoder that knows its user."""
+    """A question, whether its history was cut short, and (D,) what the encoder says of the user."""
 
     question: Question
     cut: bool
-    encoder: Encoder
+    user: Floats
 
 
 @dataclass(frozen=True)
@@ -139,19 +137,15 @@ class _Looks:
         return _Looks(*kept)
 
 
-def _look(
-    asked: Sequence[_Asked], counted: Counted, what: tuple[Catalogue, RankingSettings], *, follow: bool
-) -> _Looks:
+def _look(asked: Sequence[_Asked], counted: Counted, sources: Sources, *, follow: bool) -> _Looks:
     """Collect a sample of each question, with the counts as they stood before it, or as they stand now for all."""
-    catalogue, settings = what
-    rules = standard_rules(catalogue, msgspec.structs.replace(settings, distinct_titles=False))
+    rules = standard_rules(sources.catalogue, msgspec.structs.replace(sources.settings, distinct_titles=False))
     looks = _Looks()
     for each in asked:
         question = each.question
         if follow:
             counted.pass_until(question.time)
-        sources = Sources(catalogue, counted.behaviour, settings, each.encoder)
-        request = Request(question.history, _CUTOFF, question.time, seen=counted.seen)
+        request = Request(question.history, _CUTOFF, question.time, seen=counted.seen, user=each.user)
         (sample,) = collect([request], [question.targets], sources=sources, rules=rules)
         (looks.short if each.cut else looks.samples).append(sample)
         if each.cut or counted.seen == "exclude" or not len(question.history):
@@ -213,18 +207,6 @@ class Counted:
         starts = self._starts[self._log.users[firsts]]
         places = ranges(starts, ends)
         self.behaviour.append(self._log.where(places), places >= np.repeat(firsts, ends - starts))
-
-
-@dataclass(frozen=True)
-class _Remembered(Encoder):
-    """An encoder whose user vectors are known already, (B, D): all questions were encoded at once."""
-
-    users: Floats
-
-    def scores(self, requests: Sequence[Request], n_items: int) -> Floats:
-        scores = self.users @ self.vectors.outputs.T
-        scores[:, 0] = np.nan
-        return scores
 
 
 def _ask_all(network: Network, vectors: ItemVectors, asked: Sequence[Question]) -> Floats:

@@ -78,8 +78,8 @@ def collect(requests: Sequence[Request], targets: Sequence[Ints], *, sources: So
     """
     samples = []
     for request, wanted, found in zip(requests, targets, gather(requests, sources), strict=True):
-        items = found.candidates[rules.keep(request, found.candidates)]
-        parts = found.standardised(items).astype(np.float32)
+        kept = rules.keep(request, found.candidates, sources.catalogue)
+        items, parts = found.candidates[kept], found.standard(kept)
         places = np.flatnonzero(np.isin(items, wanted)).astype(np.int32)
         met = int(np.isin(wanted, request.history.items).sum())
         samples.append(Sample(parts, places, len(wanted), met, not len(request.history), found.silence_us))

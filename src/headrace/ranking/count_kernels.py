@@ -8,6 +8,7 @@ import numpy as np
 
 from headrace.core.compiled import Whole, compiled
 from headrace.data.log import Floats, Ints, Longs
+from headrace.ranking.head_kernels import HEAD, Heads, follow_count, forget_head, read_head
 
 SMALLEST = 4
 """Slots of the smallest row."""
@@ -26,6 +27,7 @@ class Pool(NamedTuple):
         used: (R,) slots with a column, zero counts among them.
         holes: (40,) the first hole of 2**i slots, or -1.
         meta: (3,) the first slot that was never given out; the slots that lie in holes; 1 when a count was too large.
+        heads: of long rows that were read.
     """
 
     columns: Ints
@@ -35,6 +37,7 @@ class Pool(NamedTuple):
     used: Longs
     holes: Longs
     meta: Longs
+    heads: Heads
 
 
 class Groups(NamedTuple):
@@ -123,6 +126,7 @@ def _add_one(pool: Pool, row: Whole, column: Whole, delta: Whole) -> bool:
     if abs(total) > np.iinfo(pool.counts.dtype).max:
         pool.meta[TOO_LARGE] = 1
         return False
+    follow_count(pool.heads, row, column, np.int64(pool.counts[place]), total)
     pool.counts[place] = total
     return True
 
@@ -194,6 +198,7 @@ def add_grouped(pool: Pool, first_row: int, groups: Groups, begin: int, stamps: 
             for place in range(start, end):
                 stamps[new_columns[place]] = 0  # the group is tried again
             return int(start)
+        forget_head(pool.heads, row)
         row_start, capacity = pool.start[row], pool.capacity[row]
         for place in range(start, end):
             slot = _find(columns, row_start, capacity, np.int64(new_columns[place]))
@@ -234,61 +239,30 @@ def sum_rows(pool: Pool, rows: Ints, weights: Longs, sums: Longs) -> None:
 
 
 @compiled
-def sum_logs(pool: Pool, rows: Ints, weights: Floats, scale: np.float32, sums: Floats, touched: Ints) -> int:
-    """Add the weighted logarithms of the rows' scaled counts to `sums`; return how many columns were first touched."""
-    # Half of the slots are empty, at random, so the loops write always and step on where it counts, and the logs stand
-    # in a loop of their own, eight at a time: of 318,000 slots, branches took 2.5 ms, this takes 0.8.
-    n = 0
-    columns, gains = _room_for(pool, rows)
-    for place in range(len(rows)):
-        weight, live = weights[place], _read_row(pool, rows[place], len(sums), columns, gains)
-        for each in range(live):
-            gains[each] = weight * _log(np.float32(1) + scale * gains[each])
-        for each in range(live):
-            touched[n] = columns[each]
-            n += (sums[columns[each]] == 0) & (gains[each] > 0)
-            sums[columns[each]] += gains[each]
-    return n
+def read_strongest(pool: Pool, row: Whole, size: int, columns: Ints, counts: Floats) -> int:
+    """Write the columns below `size` of a row's HEAD largest counts above 0, and those; return how many there are.
 
-
-@compiled
-def sum_scaled_logs(pool: Pool, rows: Ints, weights: Floats, scales: Floats, by_column: Floats, sums: Floats) -> None:
-    """Add the weighted logarithms of counts scaled by row and by column to `sums`."""
-    columns, gains = _room_for(pool, rows)
-    for place in range(len(rows)):
-        weight, scale = weights[place], scales[place]
-        live = _read_row(pool, rows[place], len(sums), columns, gains)
-        for each in range(live):
-            gains[each] *= by_column[columns[each]]
-        for each in range(live):
-            gains[each] = weight * _log(np.float32(1) + scale * gains[each])
-        for each in range(live):
-            sums[columns[each]] += gains[each]
-
-
-@compiled
-def _room_for(pool: Pool, rows: Ints) -> tuple[Ints, Floats]:
-    """Return where the columns and the counts of any of the rows have room."""
-    longest = np.int64(0)
-    for row in rows:
-        if row < len(pool.start):
-            longest = max(longest, pool.capacity[row])
-    return np.empty(longest + 1, np.int32), np.empty(longest + 1, np.float32)
-
-
-@compiled
-def _read_row(pool: Pool, row: Whole, size: int, columns: Ints, counts: Floats) -> int:
-    """Write the columns below `size` of a row and their counts above 0, and return how many there are."""
-    all_columns, all_counts, live = pool.columns, pool.counts, 0
-    if row < len(pool.start):
-        for slot in range(pool.start[row], pool.start[row] + pool.capacity[row]):
-            columns[live], counts[live] = all_columns[slot], all_counts[slot]
-            live += (all_counts[slot] > 0) & (all_columns[slot] < size)
+    `columns` and `counts` have HEAD + 1 places.
+    """
+    if row >= len(pool.start):
+        return 0
+    all_columns, all_counts = pool.columns, pool.counts
+    first, last, live = pool.start[row], pool.start[row] + pool.capacity[row], 0
+    if pool.used[row] > HEAD:
+        found = read_head(pool.heads, row, (all_columns[first:last], all_counts[first:last]), columns, counts)
+        for place in range(found):
+            columns[live], counts[live] = columns[place], counts[place]
+            live += columns[place] < size
+        return live
+    # Half of the slots are empty, at random, so the loop writes always and steps on where it counts.
+    for slot in range(first, last):
+        columns[live], counts[live] = all_columns[slot], all_counts[slot]
+        live += (all_counts[slot] > 0) & (all_columns[slot] < size)
     return live
 
 
 @compiled
-def _log(x: np.float32) -> np.float32:
+def log_of(x: np.float32) -> np.float32:
     """Return the log of x >= 1, at most 1e-6 off: the exponent's, and a Chebyshev polynomial for the mantissa's."""
     bits = np.float32(x).view(np.int32)
     t = np.int32((bits & 0x7FFFFF) | 0x3F800000).view(np.float32) - np.float32(1)

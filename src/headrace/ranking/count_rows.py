@@ -17,15 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.core.compiled import plain
-from headrace.data.log import Floats, Ints, Longs
+from headrace.data.log import Ints, Longs
 from headrace.ranking import count_kernels as kernels
 from headrace.ranking.count_kernels import Groups, Pool
+from headrace.ranking.head_kernels import HEAD, Heads
 
 __all__ = ["Arrays", "CountRows", "Groups"]
 
 Arrays: TypeAlias = dict[str, NDArray[np.generic]]
 
 _POOL_STEP = 1 << 16
+_SPARE_HEADS = 64
+"""Heads that always have room when the arrays are handed out; a row that finds none is read the long way."""
 
 
 class CountRows:
@@ -40,12 +43,34 @@ class CountRows:
             used=np.zeros(64, np.int64),
             holes=np.full(40, -1, np.int64),
             meta=np.zeros(3, np.int64),
+            heads=Heads(
+                of=np.full(64, -1, np.int32),
+                columns=np.zeros((0, HEAD), np.int32),
+                counts=np.zeros((0, HEAD), np.int32),
+                least=np.zeros(0, np.int32),
+                used=np.zeros(1, np.int64),
+            ),
         )
+
+    @property
+    def pool(self) -> Pool:
+        """The arrays, for kernels that read them, with room for the heads of rows; good until the next change.
+
+        Of a long row the kernels read the head, the columns with the largest counts; it is made when it is first read.
+        """
+        heads = self._pool.heads
+        if heads.used[0] + _SPARE_HEADS > len(heads.least):
+            size = len(heads.least) + max(2 * _SPARE_HEADS, len(heads.least) // 2)
+            heads.columns.resize((size, HEAD), refcheck=False)  # in place, see `_resize`
+            heads.counts.resize((size, HEAD), refcheck=False)
+            heads.least.resize(size, refcheck=False)
+        return self._pool
 
     @property
     def nbytes(self) -> int:
         """Memory of the arrays, in bytes."""
-        return sum(array.nbytes for array in self._pool)
+        *arrays, heads = self._pool
+        return sum(array.nbytes for array in (*arrays, *heads))
 
     def add(self, rows: Ints, columns: Ints, deltas: Longs) -> None:
         """Add `deltas` (n,) to the counts at (`rows`, `columns`), in any order, repeats allowed."""
@@ -82,33 +107,6 @@ class CountRows:
         kernels.sum_rows(self._pool, rows, weights, sums)
         return sums
 
-    def sum_logs(self, rows: Ints, weights: Floats, scale: float, sums: Floats) -> Ints:
-        """Add weight * log(1 + scale * count) of each row to `sums`, in place.
-
-        Args:
-            rows: (n,) rows; one that holds nothing is passed over.
-            weights: (n,) their weights.
-            scale: the factor of a count.
-            sums: (size,) by column, zeros to begin with; columns at or above `size` are left out.
-
-        Returns:
-            the columns that were touched, each once, in no promised order.
-        """
-        touched = np.empty(len(sums) + 1, np.int32)  # one place to write on
-        return touched[: kernels.sum_logs(self._pool, rows, weights, np.float32(scale), sums, touched)]
-
-    def sum_scaled_logs(self, rows: Ints, weights: Floats, scales: Floats, by_column: Floats, sums: Floats) -> None:
-        """Add weight * log(1 + row's scale * column's scale * count) of each row to `sums`, in place.
-
-        Args:
-            rows: (n,) rows; one that holds nothing is passed over.
-            weights: (n,) their weights.
-            scales: (n,) their scales.
-            by_column: (size,) the columns' scales.
-            sums: (size,) by column; columns at or above `size` are left out.
-        """
-        kernels.sum_scaled_logs(self._pool, rows, weights, scales, by_column, sums)
-
     def triples(self) -> tuple[Ints, Ints, Longs]:
         """Return (rows, columns, counts) of all counts but zeros, by row and column: the content, free of its past."""
         offsets, columns, counts = self._packed()
@@ -130,7 +128,7 @@ class CountRows:
         table = cls(_POOL_STEP + _slots_of(np.diff(offsets)))
         table._make_rows(len(offsets) - 1)
         if wide:
-            table._pool = table._pool._replace(counts=table._pool.counts.astype(np.int64))
+            table._widen()
         cells: Ints | Longs = plain(np.asarray(counts, np.int64)) if wide else plain(np.asarray(counts, np.int32))
         kernels.fill(table._pool, offsets, columns, cells)
         return table
@@ -147,7 +145,7 @@ class CountRows:
         top, free, too_large = (int(number) for number in self._pool.meta)
         if too_large:
             self._pool.meta[kernels.TOO_LARGE] = 0
-            self._pool = self._pool._replace(counts=self._pool.counts.astype(np.int64))
+            self._widen()
             return
         if row >= len(self._pool.start):
             self._make_rows(row + 1)
@@ -158,13 +156,18 @@ class CountRows:
         wanted = int(self._pool.capacity[row]) * 4
         self._resize(len(self._pool.columns) + max(_POOL_STEP, wanted, len(self._pool.columns) // 4))
 
+    def _widen(self) -> None:
+        pool = self._pool
+        heads = pool.heads._replace(counts=pool.heads.counts.astype(np.int64))
+        self._pool = pool._replace(counts=pool.counts.astype(np.int64), heads=heads)
+
     def _close_holes(self) -> None:
         rows = np.flatnonzero(self._pool.capacity)
         kernels.close_holes(self._pool, rows[np.argsort(self._pool.start[rows])])
 
     def _resize(self, size: int) -> None:
         assert size < 2**31, "32 bits hold the links between holes"
-        # In place: the system moves pages instead of copying them. No view of these two arrays ever leaves this class.
+        # In place: the system moves pages instead of copying them. Nobody keeps a view of these two arrays.
         self._pool.columns.resize(size, refcheck=False)
         self._pool.counts.resize(size, refcheck=False)
 
@@ -177,6 +180,7 @@ class CountRows:
             start=np.concatenate((self._pool.start, np.zeros(more, np.int64))),
             capacity=np.concatenate((self._pool.capacity, np.zeros(more, np.int64))),
             used=np.concatenate((self._pool.used, np.zeros(more, np.int64))),
+            heads=self._pool.heads._replace(of=np.concatenate((self._pool.heads.of, np.full(more, -1, np.int32)))),
         )
 
 

@@ -10,13 +10,78 @@ import numpy as np
 
 from headrace.data.log import Floats, Ints, Longs
 from headrace.ranking.count_rows import Arrays, CountRows
+from headrace.ranking.largest import put_in_order, top
 
 HOUR_US = 3_600_000_000
 WINDOWS_H = (1, 24, 168)
 """The windows beside "all", in hours: the hours that have passed in full and the one that is running."""
 
+LEADERS = 1024
+"""Most popular items that are known without a look at all items."""
+
 RECENT_EVENTS = 1000
 """Where fewer events stand before the running hour of the last week, `recent_log_scores` looks back further."""
+
+
+class Leading:
+    """The items of the n largest scores, best first, kept while scores grow one by one.
+
+    Kept are the first `LEADERS` of one moment, and every item that has since come before the last of those.
+    """
+
+    def __init__(self, above: float) -> None:
+        """Scores at or below `above` are never among them."""
+        self._above = np.float32(above)
+        self._members: Ints | None = None
+        self._inside: set[int] = set()
+        self._risen = False
+        self._n_items = 0
+        self._floor = self._above
+
+    def of(self, scores: Floats, n: int) -> Ints:
+        """Return the items of at least the n largest of `scores` (V + 1,), as far as there are so many, best first.
+
+        Ties go to the lower item. Do not change it.
+        """
+        if n > LEADERS:
+            return self._first(scores, n)
+        if len(scores) > self._n_items:
+            self.follow(scores, np.arange(self._n_items, len(scores), dtype=np.int32), grown=True)
+        elif len(scores) < self._n_items:
+            self.reset()
+        members, self._n_items = self._members, len(scores)
+        if members is None or len(members) > 2 * LEADERS:
+            members = self._members = self._first(scores, LEADERS)
+            self._inside = set(members.tolist())
+            self._floor = scores[members[-1]] if len(members) == LEADERS else self._above
+        elif self._risen:
+            put_in_order(members, scores)
+        self._risen = False
+        return members
+
+    def follow(self, scores: Floats, items: Ints, *, grown: bool) -> None:
+        """Take in that the scores of some items have changed; `grown`: none has fallen."""
+        if self._members is None:
+            return
+        if not grown or len(items) > LEADERS:
+            self.reset()
+            return
+        # One that equals the last of the first comes behind it or before it: it may stand among them in both cases.
+        items = items[items < len(scores)]
+        risen = items[scores[items] >= self._floor]
+        if len(risen):
+            self._risen = True
+            fresh = [item for item in dict.fromkeys(risen.tolist()) if item not in self._inside]
+            self._inside.update(fresh)
+            self._members = np.concatenate((self._members, np.array(fresh, np.int32)))
+
+    def reset(self) -> None:
+        """Take in that any score may have changed."""
+        self._members = None
+
+    def _first(self, scores: Floats, n: int) -> Ints:
+        found = top(scores, n, above=float(self._above))
+        return found[np.argsort(-scores[found], kind="stable")]
 
 
 class Popularity:
@@ -39,6 +104,8 @@ class Popularity:
         self._recent_hour: int | None = None
         self._recent = np.zeros(1, np.int64)
         self._recent_logs = np.zeros(1, np.float32)
+        self._leaders = Leading(-np.inf)
+        self._risers = Leading(0)
 
     def add(self, items: Ints, times: Longs, *, sign: int = 1) -> None:
         """Count events.
@@ -51,22 +118,29 @@ class Popularity:
         if not len(items):
             return
         self._grow(int(items.max()) + 1)
-        hours, where = np.unique(times // HOUR_US, return_inverse=True)
-        rows = np.array([self._row(hour) for hour in hours.tolist()], np.int32)
-        self._hours.add(rows[where].astype(np.int32), np.ascontiguousarray(items), np.full(len(items), sign, np.int64))
-        np.add.at(self._per_hour, rows[where], sign)
+        hours = times // HOUR_US
+        first, last = int(hours.min()), int(hours.max())
+        if first == last:
+            rows = np.full(len(items), self._row(first), np.int32)
+        else:
+            distinct, where = np.unique(hours, return_inverse=True)
+            rows = np.array([self._row(hour) for hour in distinct.tolist()], np.int32)[where]
+        self._hours.add(rows, np.ascontiguousarray(items), np.full(len(items), sign, np.int64))
+        np.add.at(self._per_hour, rows, sign)
         np.add.at(self._totals, items, sign)
         self._rarities[items] = 1 / np.sqrt(self._totals[items] + 1)
-        self._follow_newest(hours, sign)
+        self._follow_newest(last, sign)
         if self._hour is not None:
-            np.add.at(self._sums, items, sign * _times_counted(times // HOUR_US, self._hour))
+            np.add.at(self._sums, items, sign * _times_counted(hours, self._hour))
             self._logs[items] = np.log(self._sums[items] + 1)
-        if self._recent_hour is not None and hours[0] < self._recent_hour:
+            self._leaders.follow(self._logs, items, grown=sign > 0)
+        if self._recent_hour is not None and first < self._recent_hour:
             self._recent_hour = None  # where the window begins may have changed
         elif self._recent_hour is not None:
-            inside = items[hours[where] == self._recent_hour]
+            inside = items[hours == self._recent_hour]
             np.add.at(self._recent, inside, sign)
             self._recent_logs[inside] = np.log(self._recent[inside] + 1)
+            self._risers.follow(self._recent_logs, inside, grown=sign > 0)
 
     def compact(self) -> None:
         """Give back the memory that growing left."""
@@ -119,7 +193,16 @@ class Popularity:
             self._recent = self._hours.sum_rows(rows, np.ones(len(rows), np.int64), len(self._totals))
             self._recent_logs = np.log(self._recent + 1).astype(np.float32)
             self._recent_hour = hour
+            self._risers.reset()
         return self._recent_logs[: n_items + 1]
+
+    def leaders(self, now: int | None, n: int, n_items: int) -> Ints:
+        """Return the items of at least the n largest `log_scores` at `now`, best first; see `Leading.of`."""
+        return self._leaders.of(self.log_scores(now, n_items), n)
+
+    def risers(self, now: int | None, n: int, n_items: int) -> Ints:
+        """Return the items of at least the n largest `recent_log_scores` above 0, likewise."""
+        return self._risers.of(self.recent_log_scores(now, n_items), n)
 
     def last_days(self, now: int | None, days: int, n_items: int) -> Longs:
         """Return (n_items + 1,) the events of each item in the last `days` days, the running hour included."""
@@ -165,6 +248,7 @@ class Popularity:
             self._sums = self._totals + self._hours.sum_rows(rows, weights, len(self._totals))
             self._logs = np.log(self._sums + 1).astype(np.float32)
             self._hour = hour
+            self._leaders.reset()
         return self._sums[: n_items + 1]
 
     def _hour_of(self, now: int | None) -> int:
@@ -193,8 +277,7 @@ class Popularity:
             self._per_hour = np.concatenate((self._per_hour, np.zeros(len(self._per_hour), np.int64)))
         return row
 
-    def _follow_newest(self, hours: Longs, sign: int) -> None:
-        last = int(hours[-1])
+    def _follow_newest(self, last: int, sign: int) -> None:
         if sign > 0:
             self._newest = last if self._newest is None else max(self._newest, last)
         elif last == self._newest and self._per_hour[self._rows[last]] == 0:
@@ -224,6 +307,7 @@ class TypeCounts:
 
     def __init__(self) -> None:
         self._counts = np.zeros((1, 1), np.int64)
+        self._by_type = np.zeros(1, np.int64)
 
     def add(self, items: Ints, types: Ints, *, sign: int = 1) -> None:
         """Count events.
@@ -242,23 +326,19 @@ class TypeCounts:
             grown = np.zeros((larger, max(n_types, have_types)), np.int64)
             grown[:have_items, :have_types] = self._counts
             self._counts = grown
+            self._by_type = grown.sum(axis=0)
         np.add.at(self._counts, (items, types), sign)
+        self._by_type[: int(types.max()) + 1] += sign * np.bincount(types)
 
-    def log_shares(self, event_type: int, items: Ints) -> Floats:
-        """Return (n,) the log of the chance that an event with each item is of `event_type`.
+    @property
+    def counts(self) -> Longs:
+        """(rows, T) the events of each item by type; it may lack items and types that no event had. A view."""
+        return self._counts
 
-        One event of average kind is added to each item: (n(a, t) + share(t)) / (n(a) + 1). A type never seen makes no
-        difference between items.
-        """
-        of_all = self._counts.sum(axis=0)
-        share = of_all[event_type] / max(1, int(of_all.sum())) if event_type < len(of_all) else 0.0
-        if share == 0:
-            return np.zeros(len(items), np.float32)
-        rows = np.zeros((len(items), len(of_all)), np.int64)
-        known = items < len(self._counts)
-        rows[known] = self._counts[items[known]]
-        chance = (rows[:, event_type] + share) / (rows.sum(axis=1) + 1)
-        return np.asarray(np.log(chance), np.float32)
+    def share(self, event_type: int) -> float:
+        """Return the share of all events that are of a type, 0 for one never seen."""
+        known = 0 <= event_type < len(self._by_type)
+        return float(self._by_type[event_type] / max(1, self._by_type.sum())) if known else 0.0
 
     def state(self) -> Arrays:
         """Return everything as arrays, copies."""
@@ -269,6 +349,7 @@ class TypeCounts:
         """Make the counts again from `state()`."""
         types = cls()
         types._counts = np.array(state["counts"], np.int64)
+        types._by_type = types._counts.sum(axis=0)
         return types
 
 

@@ -26,6 +26,7 @@ class Request:
         only: score exactly these; None means the whole catalogue.
         category: list only items of this category; None means any.
         user: (D,) the encoder's vector of the user, where the caller keeps it up to date; None computes it.
+        encoded: (V + 1,) the encoder's scores of all items, where the caller has them; None computes them.
     """
 
     history: History
@@ -37,6 +38,7 @@ class Request:
     only: Ints | None = None
     category: str | None = None
     user: Floats | None = None
+    encoded: Floats | None = None
 
 
 @dataclass(frozen=True)

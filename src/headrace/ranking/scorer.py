@@ -1,20 +1,21 @@
 """The blend: each part of a score standardised over a request's candidates, then a weighted sum.
 
-Shapes: P parts (`sources.PARTS`), n items.
+The sum is taken in `choice_kernels.py`; here is what each part weighs. Shapes: P parts (`sources.PARTS`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import msgspec
 import numpy as np
 
 from headrace.core.formats import SHORT_HISTORY, Blend, FirstBlend, Weights
 from headrace.core.types import Reason, Seen
-from headrace.data.log import EventLog, Floats, Ints, repeated
+from headrace.data.log import EventLog, Floats, repeated
 from headrace.ranking.requests import Request
-from headrace.ranking.sources import PARTS, Found, Sources
+from headrace.ranking.sources import PARTS
 
 POPULAR = PARTS.index("popularity")
 REASONS: tuple[Reason, ...] = (
@@ -27,8 +28,10 @@ REASONS: tuple[Reason, ...] = (
     "together",
     "together",
     "popular",
+    "new",
 )
-"""The reason that goes with each part; `other`, the last one, speaks against an item and is none."""
+"""The reason that goes with each part. `other`, the last one, speaks against an item and is none: in its place stands
+that of an item which nobody has met yet, `choice_kernels.NOBODY`."""
 
 # NDCG@10 between the cuts, and with counts 1, last 1 and recent 0.5 instead: movietweetings-100k 0.114 (0.100),
 # amazon-beauty 0.063 (0.061), ml-latest-small 0.056 (0.053); completejourney's groceries 0.065 with habit (0.062).
@@ -44,45 +47,17 @@ SEEN_SHARE = 0.05
 
 @dataclass(frozen=True)
 class Scorer:
-    """Scores items for requests.
+    """Says what the parts of a score weigh.
 
     Args:
-        blend: the weights of the parts; one whose source is absent adds nothing.
+        blend: the weights; one whose source is absent adds nothing.
     """
 
     blend: Blend
 
-    def score(self, request: Request, found: Found, items: Ints, sources: Sources) -> Floats:
-        """Return (n,) scores of any items (n,).
-
-        A score depends on the request's candidates but not on the rules, on `k` or on which items are asked about.
-        """
-        scores = self._contributions(request, found, items).sum(axis=0)
-        if request.event_type is not None:
-            scores = scores + sources.behaviour.types.log_shares(request.event_type, items)
-        return np.asarray(scores, np.float32)
-
-    def reasons(self, request: Request, found: Found, items: Ints) -> list[Reason]:
-        """Return for each item (n,) the part that added most; `new` for one that nobody has met yet."""
-        added = self._contributions(request, found, items)
-        added[PARTS.index("counts"), found.transitions[items] <= 0] = -np.inf
-        added[PARTS.index("last"), found.last[items] <= 0] = -np.inf
-        added[PARTS.index("association"), found.association[items] <= 0] = -np.inf
-        added[PARTS.index("repeat"), found.repeats(items) <= 0] = -np.inf
-        added[self._weights(request, found) == 0] = -np.inf
-        added[PARTS.index("other")] = -np.inf
-        added[POPULAR] = np.maximum(added[POPULAR], np.finfo(np.float32).min)
-        events = found.totals[items]
-        best = np.argmax(added, axis=0)
-        return [REASONS[part] if n else "new" for part, n in zip(best.tolist(), events.tolist(), strict=True)]
-
-    def _contributions(self, request: Request, found: Found, items: Ints) -> Floats:
-        """Return (P, n) what each part adds to the score of each item."""
-        return found.standardised(items) * self._weights(request, found)[:, None]
-
-    def _weights(self, request: Request, found: Found) -> Floats:
-        """Return (P,) the weights of the parts; popularity alone where all are 0."""
-        weights = weights_of(blend_for(self.blend, request, found.silence_us))
+    def weights(self, request: Request, silence_us: int) -> Floats:
+        """Return (P,) the weights of the parts, `silence_us` after the newest event; popularity alone if all are 0."""
+        weights = weights_of(blend_for(self.blend, request, silence_us))
         if not weights.any():
             weights[POPULAR] = 1
         return weights
@@ -102,7 +77,12 @@ def blend_for(blend: Blend, request: Request, silence_us: int = 0) -> Weights | 
 
 def weights_of(blend: Weights | FirstBlend) -> Floats:
     """Return (P,) the weights of the parts, 0 for one that the blend does not have."""
-    return np.array([getattr(blend, name, 0.0) for name in PARTS], np.float32)
+    return np.array(_weights_of(blend), np.float32)
+
+
+@lru_cache(maxsize=64)
+def _weights_of(blend: Weights | FirstBlend) -> tuple[float, ...]:
+    return tuple(getattr(blend, name, 0.0) for name in PARTS)
 
 
 def default_scorer(seen: Seen) -> Scorer:

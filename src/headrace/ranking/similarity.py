@@ -31,7 +31,7 @@ def similar_items(item: int, k: int, *, sources: Sources, rules: Rules = Rules()
     candidates = np.unique(np.concatenate([top(view, sources.settings.candidates) for view in views.values()]))
     everything = np.arange(1, len(sources.catalogue) + 1, dtype=np.int32)
     for items in (candidates, everything):
-        allowed = items[rules.keep(request, items) & (items != item)]
+        allowed = items[rules.keep(request, items, sources.catalogue) & (items != item)]
         added = np.stack([_standard(view, candidates, allowed) for view in views.values()])
         scores = added.sum(axis=0)
         order = np.argsort(-scores, kind="stable")

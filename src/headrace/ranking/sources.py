@@ -1,29 +1,34 @@
 """Candidate sources, and the parts of a score that they give to any item.
 
-Each source scores a whole chunk of requests at once and brings its best items; the union is what a request chooses
-from. Shapes: B requests of a chunk, V items of the catalogue (row 0 is padding), P parts, n items.
+Each source brings its best items; the union is what a request chooses from. The loops stand in `list_kernels.py`; here
+what they read is put together. Shapes: B requests, V items of the catalogue (row 0 is padding), P parts, n items.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass, field
 from functools import cached_property
+from threading import Lock
 
 import numpy as np
 
 from headrace.core.settings import RankingSettings
-from headrace.data.log import Floats, History, Ints, Longs
+from headrace.data.log import Bools, Floats, Ints, Longs
 from headrace.ranking.behaviour import Behaviour
 from headrace.ranking.catalogue import Catalogue
-from headrace.ranking.largest import top
+from headrace.ranking.choice_kernels import describe, measure, standardised
+from headrace.ranking.item_index import ItemIndex
+from headrace.ranking.item_table import ItemTable, make_table
+from headrace.ranking.list_kernels import REMEMBERED, Asked, Knobs, Known, P, most_items
 from headrace.ranking.network import ItemVectors, Network
 from headrace.ranking.requests import Request
+from headrace.ranking.transition_kernels import ONE
 
 PARTS = ("encoder", "counts", "popularity", "content", "repeat", "recent", "last", "association", "trending", "other")
 """The rows of a matrix of parts, and the fields of `core.formats.Blend`."""
 
-# A request keeps up to five rows of V floats while its chunk is computed: 128 MB at this many.
+# Where the encoder's scores of all items are computed, requests are taken together that have so many.
 CHUNK_FLOATS = 8_000_000
 
 # With the last event weighed so much more, counts reach NDCG@10 0.111 (with recent popularity) between the cuts of
@@ -42,42 +47,35 @@ ASSOCIATION_DECAY = 0.8
 ASSOCIATION_SCALE = 100.0
 """What a cosine of 1 counts in the logarithm of the part `association`."""
 
-LIKED_BY_CONTENT = 5
-"""Last events of a history whose contents an item is compared with."""
-
-# Of the log-sum-exp of cosines times 5 or 10, their maximum and the cosine to the mean of 5 or 50, this was the best
-# on both ties of amazon-beauty between the cuts: NDCG@10 of the blend from 0.069 to 0.074, and from 0.079 to 0.083.
-CONTENT_SHARPNESS = 10.0
-"""Cosines to the contents of the last events are summed as exp(10 cosine), so that the nearest counts most."""
-
-# It lifts NDCG@10 between the cuts of movietweetings-100k from 0.1206 to 0.1263, and on the groceries from 0.0633 to
-# 0.0640 with repeats and from 0.0076 to 0.0099 without them; 1 and 10 instead of 100 lift it less.
-TRENDING_EVENTS = 100
-"""Added to an item's events over all time, of which the part `trending` takes the share of the last week."""
-
-REMEMBERED = 5000
-"""Last events of a history that count as habit."""
-
-HABIT_EVENTS = 100
-"""An item met this many events ago counts half as much for the habit as one just met."""
+_TOGETHER = 256
+"""Requests that are taken together where there are no such rows."""
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """A trained network and the vectors of the catalogue's items in it."""
+    """A trained network, the vectors of the catalogue's items in it, and lists of these; None looks at all items."""
 
     network: Network
     vectors: ItemVectors
+    index: ItemIndex | None = None
 
     def scores(self, requests: Sequence[Request], n_items: int) -> Floats:
         """Return (B, V + 1) scores of every item; minus infinity for items newer than the vectors, and in column 0."""
         outputs = self.vectors.outputs[: n_items + 1]
         scores = np.full((len(requests), n_items + 1), -np.inf, np.float32)
-        np.matmul(self._users(requests), outputs.T, out=scores[:, : len(outputs)])
+        unknown = [request for request in requests if request.encoded is None]
+        if len(unknown) == len(requests):
+            np.matmul(self.users(requests), outputs.T, out=scores[:, : len(outputs)])
+        elif unknown:
+            new = np.array([request.encoded is None for request in requests])
+            scores[new, : len(outputs)] = self.users(unknown) @ outputs.T
+        for row, request in zip(scores, requests, strict=True):
+            if request.encoded is not None:
+                row[:] = request.encoded
         scores[:, 0] = -np.inf
         return scores
 
-    def _users(self, requests: Sequence[Request]) -> Floats:
+    def users(self, requests: Sequence[Request]) -> Floats:
         """Return (B, D) user vectors; those that do not come with a request are computed."""
         users = np.empty((len(requests), self.vectors.outputs.shape[1]), np.float32)
         unknown = [place for place, request in enumerate(requests) if request.user is None]
@@ -90,6 +88,20 @@ class Encoder:
         return users
 
 
+class Room:
+    """The table that the kernels work in, for one call at a time: hold `lock` while it is in use."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self._table = make_table(0)
+
+    def table(self, candidates: int) -> ItemTable:
+        """Return a table for requests whose sources may bring so many items each."""
+        if len(self._table.items) <= (most := most_items(candidates)):
+            self._table = make_table(most)
+        return self._table
+
+
 @dataclass(frozen=True)
 class Sources:
     """Where candidates come from. The service changes what it points to while it runs.
@@ -99,20 +111,120 @@ class Sources:
         behaviour: counts, popularity, types.
         settings: how many candidates, and the knobs of the counts.
         encoder: None before a model is loaded.
+        room: for what is computed.
     """
 
     catalogue: Catalogue
     behaviour: Behaviour
     settings: RankingSettings = field(default_factory=RankingSettings)
     encoder: Encoder | None = None
+    room: Room = field(default_factory=Room, compare=False, repr=False)
 
     @property
     def contents(self) -> Floats | None:
-        """(V + 1, P) what items say, see `ItemVectors`; None where no model says. It may lack the newest items.
+        """(V + 1, C) what items say, see `ItemVectors`; None where no model says. It may lack the newest items.
 
         It scores what the other sources bring, and brings nothing itself.
         """
         return None if self.encoder is None or not self.encoder.vectors.contents.size else self.encoder.vectors.contents
+
+    @property
+    def knobs(self) -> Knobs:
+        """How candidates are found."""
+        settings, n_items = self.settings, len(self.catalogue)
+        scales = (
+            n_items / (settings.count_smoothing * ONE),
+            n_items / (LAST_SMOOTHING * ONE),
+            ASSOCIATION_SCALE / ONE,
+        )
+        return Knobs(
+            settings.candidates,
+            np.array((settings.count_decay, LAST_DECAY, ASSOCIATION_DECAY), np.float32),
+            np.array(scales, np.float32),
+            np.float32(settings.popularity_weight),
+        )
+
+    def known(self, time: int | None, most: int) -> Known:
+        """Return what is known of the items at a time.
+
+        Args:
+            time: microseconds; None means the newest hour that holds an event.
+            most: how many items popularity may have to bring.
+        """
+        n_items, popularity = len(self.catalogue), self.behaviour.popularity
+        nothing, encoder = np.zeros((0, 0), np.float32), self.encoder
+        return Known(
+            pool=self.behaviour.transitions.pool,
+            rarity=popularity.rarities(n_items),
+            popular=popularity.log_scores(time, n_items),
+            recent=popularity.recent_log_scores(time, n_items),
+            totals=popularity.totals(n_items),
+            leaders=popularity.leaders(time, most, n_items),
+            risers=popularity.risers(time, most, n_items),
+            outputs=nothing if encoder is None else encoder.vectors.outputs[: n_items + 1],
+            contents=nothing if self.contents is None else self.contents[: n_items + 1],
+        )
+
+    def silence_us(self, now: int | None) -> int:
+        """Return the time from the hour of the newest event that is counted; 0 where either is unknown."""
+        newest = self.behaviour.popularity.newest
+        return 0 if now is None or newest is None else max(0, now - newest)
+
+
+def ask(requests: Sequence[Request], sources: Sources) -> Asked:
+    """Put requests together as the kernels read them, with what the encoder says to each."""
+    pasts = [request.history.last(REMEMBERED) for request in requests]
+    encoded = users = np.zeros((0, 0), np.float32)
+    near, encoder, n_items = np.zeros((0, 0), np.int32), sources.encoder, len(sources.catalogue)
+    if encoder is not None and encoder.index is not None:
+        users = encoder.users(requests)
+        near = encoder.index.near(users, encoder.vectors.outputs[: n_items + 1], most_brought(requests, sources))
+    elif encoder is not None:
+        encoded = encoder.scores(requests, n_items)
+    return Asked(
+        bounds=bounds_of(pasts),
+        items=np.concatenate([past.items for past in pasts]),
+        times=np.concatenate([past.times for past in pasts]),
+        repeats=np.array([request.seen == "include" for request in requests]),
+        users=users,
+        encoded=encoded,
+        near=near,
+    )
+
+
+def part_of(asked: Asked, some: slice) -> Asked:
+    """Return some of the requests, one after the other."""
+    bounds = asked.bounds[some.start : some.stop + 1]
+    events = slice(bounds[0], bounds[-1])
+    return Asked(
+        bounds=bounds - bounds[0],
+        items=asked.items[events],
+        times=asked.times[events],
+        repeats=asked.repeats[some],
+        users=asked.users[some],
+        encoded=asked.encoded[some],
+        near=asked.near[some],
+    )
+
+
+def bounds_of(lists: Sequence[Sized]) -> Longs:
+    """Return (n + 1,) where each of n lists begins and ends when they stand end to end."""
+    bounds = np.zeros(len(lists) + 1, np.int64)
+    np.cumsum([len(each) for each in lists], out=bounds[1:])
+    return bounds
+
+
+def most_brought(requests: Sequence[Request], sources: Sources) -> int:
+    """Return how many items a source may have to bring to one of the requests; see `list_kernels.find`."""
+    met = (0 if request.seen == "include" else min(len(request.history), REMEMBERED) for request in requests)
+    return sources.settings.candidates + max(met)
+
+
+def chunk_size(sources: Sources) -> int:
+    """Return how many requests may be asked about at once, so that their rows of scores stay small."""
+    if sources.encoder is None or sources.encoder.index is not None:
+        return _TOGETHER
+    return max(1, CHUNK_FLOATS // (len(sources.catalogue) + 1))
 
 
 @dataclass(frozen=True)
@@ -121,173 +233,50 @@ class Found:
 
     Args:
         candidates: (n,) what to choose from, ascending, each once.
-        encoder: (V + 1,) scores, minus infinity where there is none; None without an encoder.
-        transitions: (V + 1,) how strongly the history leads to each item, 0 for not at all.
-        last: (V + 1,) likewise, the last few events alone.
-        association: (V + 1,) likewise, in proportion to how often the items are met at all.
-        popular: (V + 1,) log popularity.
-        recent: (V + 1,) log popularity within a week.
-        totals: (V + 1,) the events of each item over all time.
-        met: (m,) the distinct items of the history, ascending.
-        habit: (m,) the strength of each one's repeat habit.
-        just_met: (j,) the items of the last moment of the history.
-        liked: (l, P) what the items of the last events say, those that say something.
-        contents: (V + 1, P) of the items; None without.
-        popularity_weight: lambda.
-        silence_us: from the hour of the newest event that is counted to the request; 0 where either is unknown.
+        known: (P, n) the parts of their scores, minus infinity where a source knows nothing of an item.
+        silence_us: see `Sources.silence_us`.
+        request: that was asked.
+        sources: that were.
     """
 
     candidates: Ints
-    encoder: Floats | None
-    transitions: Floats
-    last: Floats
-    association: Floats
-    popular: Floats
-    recent: Floats
-    totals: Longs
-    met: Ints
-    habit: Floats
-    just_met: Ints
-    liked: Floats
-    contents: Floats | None
-    popularity_weight: float
-    silence_us: int = 0
+    known: Floats
+    silence_us: int
+    request: Request
+    sources: Sources
 
     def parts(self, items: Ints) -> Floats:
-        """Return (P, n) the parts of the score of any items, minus infinity where a source knows nothing of an item."""
-        parts = np.full((len(PARTS), len(items)), -np.inf, np.float32)
-        if self.encoder is not None:
-            parts[0] = self.encoder[items]
-        parts[1] = self.transitions[items] + np.float32(self.popularity_weight) * self.popular[items]
-        parts[2] = self.popular[items]
-        if self.contents is not None and len(self.liked):
-            inside = np.flatnonzero(items < len(self.contents))
-            contents = self.contents[items[inside]]
-            nearness = np.log(np.exp(CONTENT_SHARPNESS * (contents @ self.liked.T)).mean(axis=1))
-            parts[3, inside] = np.where(contents.any(axis=1), nearness, -np.inf)
-        parts[4] = self.repeats(items)
-        parts[5] = self.recent[items]
-        parts[6] = self.last[items]
-        parts[7] = self.association[items]
-        parts[8] = self.recent[items] - np.log(self.totals[items] + TRENDING_EVENTS)
-        parts[9] = ~np.isin(items, self.just_met)
-        return parts
+        """Return (P, n) the parts of the score of any items, as they are now."""
+        return _describe(self.request, self.sources, items)[2]
 
     def standardised(self, items: Ints) -> Floats:
         """Return (P, n) the parts of any items in standard deviations over the candidates; 0 where nothing is known."""
-        centre, spread = self._moments
-        parts = self.parts(items)
-        return np.where(np.isfinite(parts), (parts - centre) / spread, np.float32(0))
+        return standardised(self.parts(items), *self._moments)
+
+    def standard(self, kept: Bools) -> Floats:
+        """Return (P, m) what `standardised` says of the candidates that are kept (n,)."""
+        return standardised(np.compress(kept, self.known, axis=1), *self._moments)
 
     @cached_property
     def _moments(self) -> tuple[Floats, Floats]:
-        """(P, 1) mean and spread of each part over the candidates; one that is the same everywhere spreads by 1."""
-        parts = self.parts(self.candidates)
-        known = np.isfinite(parts)
-        n = np.maximum(known.sum(axis=1, keepdims=True), 1)
-        centre = np.where(known, parts, 0).sum(axis=1, keepdims=True) / n
-        spread = np.sqrt((np.where(known, parts - centre, 0) ** 2).sum(axis=1, keepdims=True) / n)
-        return centre.astype(np.float32), np.where(spread > 1e-6, spread, 1).astype(np.float32)
-
-    def repeats(self, items: Ints) -> Floats:
-        """Return (n,) the repeat habit of any items, 0 for those never met."""
-        if not len(self.met):
-            return np.zeros(len(items), np.float32)
-        where = np.minimum(np.searchsorted(self.met, items), len(self.met) - 1)
-        return np.where(self.met[where] == items, self.habit[where], np.float32(0))
+        return measure(self.known, np.ones(P, np.bool_))
 
 
 def gather(requests: Sequence[Request], sources: Sources) -> list[Found]:
-    """Ask every source about each request; see `chunk_size` for how many to ask about at once."""
-    scores = _encode(requests, sources)
-    return [_find(request, row, sources) for request, row in zip(requests, scores, strict=True)]
+    """Ask every source about each request."""
+    none = np.empty(0, np.int32)
+    found = []
+    for request in requests:
+        candidates, known, _ = _describe(request, sources, none)
+        order = np.argsort(candidates)
+        candidates, known = candidates[order], np.ascontiguousarray(known[:, order])
+        found.append(Found(candidates, known, sources.silence_us(request.time), request, sources))
+    return found
 
 
-def chunk_size(sources: Sources) -> int:
-    """Return how many requests may be gathered at once, so that their rows of scores stay small."""
-    return max(1, CHUNK_FLOATS // (len(sources.catalogue) + 1))
-
-
-def repeat_habit(history: History) -> tuple[Ints, Floats]:
-    """Return the distinct items of a history, ascending, and how strong the habit of each is.
-
-    log(1 + sum 100 / (100 + age)) over the times an item was met, where age counts the events that came later. On the
-    groceries of completejourney, ranking by this sum alone found the next basket best among powers and half-lives of
-    days and of events (NDCG@10 0.0615; plain frequency 0.0584, half-life of 60 days 0.0614).
-    """
-    recent = history.last(REMEMBERED)
-    later = len(recent) - np.searchsorted(recent.times, recent.times, side="right")
-    items, where = np.unique(recent.items, return_inverse=True)
-    strength = np.bincount(where, HABIT_EVENTS / (HABIT_EVENTS + later), len(items))
-    return items.astype(np.int32), np.log1p(strength).astype(np.float32)
-
-
-def _encode(requests: Sequence[Request], sources: Sources) -> list[Floats | None]:
-    """Return (V + 1,) encoder scores per request, None without an encoder."""
-    if sources.encoder is None:
-        return [None] * len(requests)
-    return list(sources.encoder.scores(requests, len(sources.catalogue)))
-
-
-def _find(request: Request, encoded: Floats | None, sources: Sources) -> Found:
-    history, settings = request.history, sources.settings
-    met, habit = repeat_habit(history)
-    include = request.seen == "include"
-    # What the user has met must not take the places of what may be listed.
-    n_items, n = len(sources.catalogue), settings.candidates + (0 if include else len(met))
-    transitions = np.zeros(n_items + 1, np.float32)
-    counts = sources.behaviour.transitions
-    counts.score_into(transitions, history, decay=settings.count_decay, smoothing=settings.count_smoothing)
-    last = np.zeros(n_items + 1, np.float32)
-    counts.score_into(last, history, decay=LAST_DECAY, smoothing=LAST_SMOOTHING)
-    association = np.zeros(n_items + 1, np.float32)
-    counts.associate_into(
-        association,
-        history,
-        decay=ASSOCIATION_DECAY,
-        scale=ASSOCIATION_SCALE,
-        rarity=sources.behaviour.popularity.rarities(n_items),
-    )
-    popular = sources.behaviour.popularity.log_scores(request.time, n_items)
-    recent = sources.behaviour.popularity.recent_log_scores(request.time, n_items)
-    brought = [top(popular, n), *(top(scores, n, above=0) for scores in (recent, transitions, last, association))]
-    if encoded is not None:
-        brought.append(top(encoded, n))
-    if include:
-        usual = met[np.argsort(-habit, kind="stable")[:n]]
-        brought.append(usual[(usual > 0) & (usual <= n_items)])
-    return Found(
-        candidates=np.unique(np.concatenate(brought)),
-        encoder=encoded,
-        transitions=transitions,
-        last=last,
-        association=association,
-        popular=popular,
-        recent=recent,
-        totals=sources.behaviour.popularity.totals(n_items),
-        popularity_weight=settings.popularity_weight,
-        met=met,
-        habit=habit,
-        just_met=_just_met(history),
-        liked=_liked(history, sources.contents),
-        contents=sources.contents,
-        silence_us=_silence(request.time, sources.behaviour.popularity.newest),
-    )
-
-
-def _silence(now: int | None, newest: int | None) -> int:
-    return 0 if now is None or newest is None else max(0, now - newest)
-
-
-def _just_met(history: History) -> Ints:
-    """Return the items of the last moment of a history."""
-    return history.items[np.searchsorted(history.times, history.times[-1]) :] if len(history) else history.items
-
-
-def _liked(history: History, contents: Floats | None) -> Floats:
-    """Return (l, P) what the items of the last events say, those that say something."""
-    if contents is None:
-        return np.zeros((0, 0), np.float32)
-    items = history.items[-LIKED_BY_CONTENT:]
-    said = contents[items[items < len(contents)]]
-    return said[said.any(axis=1)]
+def _describe(request: Request, sources: Sources, items: Ints) -> tuple[Ints, Floats, Floats]:
+    """Return the candidates, their parts and those of some items."""
+    most = most_brought([request], sources)
+    known, asked = sources.known(request.time, most), ask([request], sources)
+    with sources.room.lock:
+        return describe(known, sources.knobs, asked, items, sources.room.table(most))

@@ -14,6 +14,7 @@ import numpy as np
 
 from headrace.core.compiled import plain
 from headrace.data.log import Bools, EventLog, Floats, History, Ints, Longs
+from headrace.ranking.count_kernels import Pool
 from headrace.ranking.count_rows import Arrays, CountRows, Groups
 from headrace.ranking.transition_kernels import (
     ONE,
@@ -27,11 +28,6 @@ from headrace.ranking.transition_kernels import (
     pairs_by_row,
 )
 
-# A history is scored by its last events only: weights below one in a hundred changed NDCG@10 on amazon-beauty by
-# 0.00001 in 0.055, and a basket of hundreds of items would cost milliseconds.
-LONGEST_SCORED = 100
-SMALLEST_WEIGHT = 0.01
-
 _PAIRS_AT_ONCE = 1 << 22
 
 
@@ -41,6 +37,11 @@ class TransitionCounts:
     def __init__(self, window: int = 20) -> None:
         self.window = window
         self._table = CountRows()
+
+    @property
+    def pool(self) -> Pool:
+        """The counts as the kernels read them, in fixed point; good until the next change."""
+        return self._table.pool
 
     @property
     def nbytes(self) -> int:
@@ -92,43 +93,6 @@ class TransitionCounts:
         line = Timeline(plain(log.items), plain(log.types), plain(log.times))
         self._table.add(*appended(line, plain(log.users), new, self.window))
 
-    def score_into(self, sums: Floats, history: History, *, decay: float, smoothing: float) -> Ints:
-        """Add sum_j w_j log(1 + V c(h_j, a) / tau) to `sums` for every item a, in place.
-
-        j counts the events of the history that come after the basket of h_j, so that a basket shares one weight
-        w_j = decay ** j. Events after the last `LONGEST_SCORED` and weights below `SMALLEST_WEIGHT` are left out.
-
-        Args:
-            sums: (V + 1,) zeros.
-            history: what the user did, oldest first.
-            decay: 0..1.
-            smoothing: tau, above 0.
-
-        Returns:
-            the items that the history leads to, each once, in no promised order.
-        """
-        items, weights = weigh(history, decay)
-        scale = (len(sums) - 1) / (smoothing * ONE)
-        return self._table.sum_logs(items, weights, scale, sums)
-
-    def associate_into(self, sums: Floats, history: History, *, decay: float, scale: float, rarity: Floats) -> None:
-        """Add sum_j w_j log(1 + scale c(h_j, a) rarity(h_j) rarity(a)) to `sums` for every item a, in place.
-
-        With a rarity of 1 / sqrt(events) the count becomes the cosine of how two items occur, so that an item that
-        everybody meets follows from nothing in particular.
-
-        Args:
-            sums: (V + 1,) zeros.
-            history: what the user did, oldest first.
-            decay: of w_j, as in `score_into`.
-            scale: above 0.
-            rarity: (V + 1,) above 0.
-        """
-        items, weights = weigh(history, decay)
-        known = items < len(rarity)
-        scales = rarity[items[known]] * np.float32(scale / ONE)
-        self._table.sum_scaled_logs(items[known], weights[known], scales, rarity, sums)
-
     def following(self, item: int, n_items: int) -> tuple[Ints, Floats]:
         """Return the items (n,) that come after one item, by index, and c(item, a) (n,)."""
         sums = self._table.sum_rows(np.array([item], np.int32), np.ones(1, np.int64), n_items + 1)
@@ -164,16 +128,6 @@ def differing(before: History, after: History, first: int = 0) -> tuple[int, int
     if start < shorter:
         start, same = common_ends(_timeline(before), _timeline(after), start)
     return start, len(before) - same, len(after) - same
-
-
-def weigh(history: History, decay: float) -> tuple[Ints, Floats]:
-    """Return the distinct items of a history that still count, and each one's summed weight; see `score_into`."""
-    recent = history.last(LONGEST_SCORED)
-    later = len(recent) - np.searchsorted(recent.times, recent.times, side="right")
-    weights = np.power(np.float32(decay), later.astype(np.float32))
-    kept = weights >= SMALLEST_WEIGHT
-    items, where = np.unique(recent.items[kept], return_inverse=True)
-    return items.astype(np.int32), np.bincount(where, weights[kept], len(items)).astype(np.float32)
 
 
 def _timeline(history: History) -> Timeline:

@@ -5,7 +5,7 @@ Evaluation calls the same `recommend`, so that the offline number is the online 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,9 +14,9 @@ from headrace.core.errors import DataError, NotFoundError, NotReadyError
 from headrace.core.settings import RankingSettings, Settings
 from headrace.core.types import DEFAULT_TYPE, RATING_TYPE, Recommendation, Seen
 from headrace.data.log import EMPTY_HISTORY, EventLog, Floats, History, Ints, Longs
-from headrace.ranking import stepping
 from headrace.ranking.behaviour import Behaviour
 from headrace.ranking.catalogue import Catalogue
+from headrace.ranking.item_index import ItemIndex
 from headrace.ranking.item_vectors import Placed
 from headrace.ranking.recommender import recommend
 from headrace.ranking.requests import NO_ITEMS, Answer, Request
@@ -54,6 +54,7 @@ class Answering:
         self.model: LoadedModel | None = None
         self.arena: Arena | None = None
         self.habit: Seen = "exclude"
+        self._moved: list[Ints] = []
         self._types = types
         self._settings = settings
         self._sources = Sources(self.catalogue, behaviour, settings)
@@ -106,6 +107,26 @@ class Answering:
         self.model, self.arena = model, arena
         self._follow_items()
         self._sources = replace(self._sources, encoder=Encoder(model.network, model.vectors))
+        self._moved = []
+
+    def index(self, model: LoadedModel, index: ItemIndex | None) -> None:
+        """Look through lists for the items nearest to a user; nothing happens if the model has been exchanged since.
+
+        `moved()` must have been called before the vectors were read that the lists are made of.
+        """
+        if model is self.model:
+            if index is not None and self._moved:
+                index.change(np.concatenate(self._moved))
+            self._sources = replace(self._sources, encoder=Encoder(model.network, model.vectors, index))
+
+    def moved(self) -> None:
+        """Begin to note which items get other vectors, for `index`."""
+        self._moved = []
+
+    @property
+    def indexed(self) -> ItemIndex | None:
+        """The lists in use; None where all items are looked at."""
+        return None if self._sources.encoder is None else self._sources.encoder.index
 
     def place(self, model: LoadedModel, keys: Ints, placed: Placed) -> None:
         """Give items the vectors of their content; see `ItemVectors.change`.
@@ -114,6 +135,9 @@ class Answering:
         """
         if model is self.model and self.arena is not None:
             self.arena.inputs_changed(model.vectors.change(keys, placed))
+            self._moved.append(keys)
+            if self.indexed is not None:
+                self.indexed.change(keys)
 
     def change(self, key: int, before: History, after: History, first: int) -> None:
         """Take in that a user's history is another one from place `first` on."""
@@ -138,28 +162,32 @@ class Answering:
         Raises:
             DataError: an event type that nobody has heard of.
         """
-        requests = [self._request(question, state, now) for question, state in asked]
-        if self.arena is None:
-            return requests
-        self._follow_types()
-        keys = [None if state is None else state.key for _, state in asked]
-        users = self.arena.users([Asked(key, r.history, now) for key, r in zip(keys, requests, strict=True)])
-        return [replace(request, user=user) for request, user in zip(requests, users, strict=True)]
+        kinds = [None if q.event_type is None else self.type_index(q.event_type) for q, _ in asked]
+        histories = [self._past(question, state, now) for question, state in asked]
+        users: Iterable[Floats | None] = [None] * len(asked)
+        if self.arena is not None:
+            self._follow_types()
+            keys = [None if state is None else state.key for _, state in asked]
+            users = self.arena.users([Asked(key, past, now) for key, past in zip(keys, histories, strict=True)])
+        return [
+            Request(
+                history=past,
+                k=question.k,
+                time=now,
+                exclude=self._indices(question.exclude),
+                seen=question.seen or self.seen,
+                event_type=kind,
+                only=None if question.only is None else self._indices(question.only),
+                category=question.category,
+                user=user,
+            )
+            for (question, _), kind, past, user in zip(asked, kinds, histories, users, strict=True)
+        ]
 
-    def _request(self, question: Question, state: UserState | None, now: int) -> Request:
-        history = EMPTY_HISTORY if state is None else state.history
+    def _past(self, question: Question, state: UserState | None, now: int) -> History:
         if question.user_id is None:
-            history = self._history(question.history, now)
-        return Request(
-            history=history,
-            k=question.k,
-            time=now,
-            exclude=self._indices(question.exclude),
-            seen=question.seen or self.seen,
-            event_type=None if question.event_type is None else self.type_index(question.event_type),
-            only=None if question.only is None else self._indices(question.only),
-            category=question.category,
-        )
+            return self._history(question.history, now)
+        return EMPTY_HISTORY if state is None else state.history
 
     def answer(self, requests: Sequence[Request]) -> list[Answer]:
         """Answer requests, together; a ranking of given items may hold a title more than once."""
@@ -268,6 +296,5 @@ def warm_up(settings: Settings) -> None:
     answering.behaviour.change(EMPTY_HISTORY, history)
     for seen in ("include", "exclude"):
         answering.answer([Request(history, seen=seen, time=4 * _SECOND_US)])
-    stepping.warm_up(settings.serving.state_precision)
     answering.similar("1", 2)
     Behaviour.from_state(answering.behaviour.state())

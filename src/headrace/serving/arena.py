@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
-from headrace.data.log import Floats, History, Ints, Longs
+from headrace.data.log import Floats, History, Ints, ranges
 from headrace.ranking.item_vectors import ItemVectors
 from headrace.ranking.network import Network, joined
 from headrace.ranking.step_kernels import PAGE, NewEvents
@@ -23,6 +24,8 @@ SEAT_BYTES = 450
 """The Python objects of one user, measured with tracemalloc: the seat, its list of pages, the place in the cache."""
 _ROWS_AT_ONCE = 256
 """New events of all users that are read by one call."""
+_USERS_AT_ONCE = 64
+"""Users whose new events are prepared together."""
 
 
 class Asked(NamedTuple):
@@ -196,22 +199,29 @@ class Arena:
     def _read(self, users: Sequence[tuple[_Seat, History]]) -> None:
         """Read what each has not read yet, a page of each at a time."""
         once = {id(seat): (seat, history) for seat, history in users}
-        while waiting := [one for one in once.values() if one[0].start + one[0].read < len(one[1])]:
-            parts, seats, places, rows = [], [], [], 0
-            for seat, history in waiting:
-                first = seat.start + seat.read
-                count = min(PAGE, len(history) - first)
-                parts.append(history.part(first, first + count))
-                seats.append(np.full(count, seat.pages[0], np.int32))
-                places.append(np.arange(seat.read, seat.read + count))
-                seat.read += count
-                seat.written = max(seat.written, seat.read)
-                if (rows := rows + count) >= _ROWS_AT_ONCE:
-                    break
-            self._extend(joined(parts), np.concatenate(seats), np.concatenate(places))
+        waiting = [(seat, history) for seat, history in once.values() if seat.start + seat.read < len(history)]
+        for start in range(0, len(waiting), _USERS_AT_ONCE):
+            self._read_some(waiting[start : start + _USERS_AT_ONCE])
 
-    def _extend(self, events: History, seats: Ints, places: Longs) -> None:
-        read = self._network.read(events, self._vectors)
-        vectors = self._vectors.inputs[read.items]
-        new = NewEvents(seats, places, vectors, read.types, read.values, read.times)
-        self._stepper.extend(self._pages, new)
+    def _read_some(self, users: Sequence[tuple[_Seat, History]]) -> None:
+        parts = [history.part(seat.start + seat.read, len(history)) for seat, history in users]
+        lengths = np.array([len(part) for part in parts])
+        read = self._network.read(joined(parts), self._vectors)
+        # The first page of each user, then the second of those who have one, and so on.
+        within = ranges(np.zeros(len(parts), np.int64), lengths)
+        order = np.argsort(within // PAGE, kind="stable")
+        seats = np.repeat(np.array([seat.pages[0] for seat, _ in users], np.int32), lengths)[order]
+        places = (within + np.repeat([seat.read for seat, _ in users], lengths))[order]
+        for seat, part in zip((seat for seat, _ in users), parts, strict=True):
+            seat.read += len(part)
+            seat.written = max(seat.written, seat.read)
+        rounds = np.searchsorted(within[order] // PAGE, np.arange(lengths.max() // PAGE + 2))
+        for first, last in pairwise(rounds.tolist()):
+            for begin in range(first, last, _ROWS_AT_ONCE):
+                some = slice(begin, min(begin + _ROWS_AT_ONCE, last))
+                rows = order[some]
+                vectors = self._vectors.inputs[read.items[rows]]
+                new = NewEvents(
+                    seats[some], places[some], vectors, read.types[rows], read.values[rows], read.times[rows]
+                )
+                self._stepper.extend(self._pages, new)

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Dialect, Table, insert, select, update
 
 from headrace.core.errors import ConflictError, NotFoundError
 from headrace.core.types import Event, Item, Scalar
@@ -225,13 +226,13 @@ class Batch:
             record._asdict() | {"items": msgspec.json.encode(record.items).decode(), "followed": False}
             for record in records
         ]
-        self.connection.execute(insert(answers), rows)
+        insert_rows(self.connection, answers, rows)
 
     def flush(self) -> None:
         """Send the rows that wait to the database."""
         for table, rows in ((users, self._user_rows), (items, self._item_rows), (events, self._event_rows)):
             if rows:
-                self.connection.execute(insert(table), rows)
+                insert_rows(self.connection, table, rows)
         led = {str(row["recommendation_id"]) for row in self._event_rows if row["recommendation_id"] is not None}
         for some in chunks(led, _CHUNK):
             follow = update(answers).where(answers.c.recommendation_id.in_(some), ~answers.c.followed)
@@ -323,6 +324,19 @@ def merge_item(item: Item, changes: Mapping[str, object]) -> Item:
         both = {} if named is None else item.attributes | named
         merged["attributes"] = {name: value for name, value in both.items() if value is not None}
     return msgspec.convert(merged, Item)
+
+
+def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Scalar]]) -> None:
+    """Insert rows that name the same columns, past SQLAlchemy's work on each row, which takes most of the time."""
+    sql, names = _insert_statement(table, connection.dialect, tuple(rows[0]))
+    connection.exec_driver_sql(sql, [tuple(row[name] for name in names) for row in rows])
+
+
+@lru_cache(maxsize=64)
+def _insert_statement(table: Table, dialect: Dialect, columns: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """Return the statement in the words of a database, and the columns in the order of its places."""
+    compiled = insert(table).compile(dialect=dialect, column_keys=list(columns))
+    return str(compiled), tuple(getattr(compiled, "positiontup", None) or columns)
 
 
 def write_meta(connection: Connection, key: str, value: str) -> None:

@@ -17,6 +17,7 @@ import polars as pl
 from headrace.content.item_reading import SAYING_FIELDS
 from headrace.core.types import Item
 from headrace.serving.engine import Engine
+from headrace.serving.indexing import Indexer
 from headrace.serving.models import LoadedModel, open_model
 from headrace.serving.store import Store, StoredItem
 from headrace.serving.writer import Writer, record_model
@@ -39,6 +40,7 @@ class CatalogueDesk:
         self._clock = clock
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="headrace-content")
         self._stopping = threading.Event()
+        self._indexer = Indexer(store, engine, clock)
         self.model: LoadedModel | None = None
 
     def put(self, items: Sequence[Item]) -> list[StoredItem]:
@@ -79,6 +81,7 @@ class CatalogueDesk:
     def stop(self) -> None:
         """Give up a swap, finish what else was begun, and end."""
         self.give_up()
+        self._indexer.stop()
         self._worker.shutdown(wait=True, cancel_futures=True)
 
     def _place(self, stored: list[StoredItem]) -> list[StoredItem]:
@@ -97,12 +100,14 @@ class CatalogueDesk:
             # Read again: of two changes of an item at one time, the later in the store must be the last that is placed.
             stored = [found for item_id in ids if (found := self._store.item(item_id)) is not None]
             self._engine.place(model, stored).result()
+            self._indexer.look(model)
         except Exception:  # the items are stored and acknowledged; a worker's error would reach nobody else
             logging.getLogger(__name__).exception("items %r ... could not be placed in the model", ids[:3])
 
     def _exchange(self, model: LoadedModel) -> LoadedModel:
         self._engine.take(model).result()
         self.model = model
+        self._indexer.make(model)
         until, now = model.info.learned.until, self._clock()
         self._writer.execute(lambda connection: record_model(connection, model.version, until, now)).result()
         return model

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from itertools import groupby
 from typing import TypeVar
 from uuid import uuid4
@@ -75,9 +76,8 @@ class Engine:
         self._erased = erasures(store)
         self.record: Callable[[AnswerRecord], None] = lambda _: None
         self._queue: deque[Waiting | Task] = deque()
-        self._asked = 0
+        self._asked = self._told = 0
         self._early: list[Waiting] = []
-        self._told = 0
         self._wake = threading.Condition()
         self._room = threading.Condition()
         self._stopping = False
@@ -161,7 +161,7 @@ class Engine:
 
     def take(self, model: LoadedModel) -> Future[None]:
         """Exchange the model between two questions."""
-        return self.run(lambda: self.answering.take(model, model.arena(self._settings.serving)))
+        return self.run(partial(self.answering.take, model, model.arena(self._settings.serving)))
 
     def rate(self, user_id: str, item_ids: Sequence[str]) -> tuple[Floats, Floats, Floats]:
         """Rate items for a user, inside `run`; see `Answering.rate`."""

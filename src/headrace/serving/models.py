@@ -20,7 +20,7 @@ from headrace.core.types import Item
 from headrace.data.log import EMPTY_HISTORY, Floats, History, Ints
 from headrace.ranking.network import ItemVectors, Network, Placed
 from headrace.ranking.ratings import RatingModel
-from headrace.ranking.stepping import Stepper
+from headrace.ranking.stepping import Stepper, warm_up
 from headrace.serving.arena import Arena, Asked
 from headrace.serving.questions import NO_MODEL
 from headrace.serving.schema import LISTED
@@ -72,8 +72,9 @@ class LoadedModel:
         self.vectors.append(self.network.place(nothing))
 
     def arena(self, settings: ServingSettings) -> Arena:
-        """Return room for the states of users under this model."""
+        """Return room for the states of users under this model, and compile what fills it."""
         limit, precision = settings.state_bytes, settings.state_precision
+        warm_up(precision)
         return Arena(self.network, self.stepper, self.vectors, limit=limit, precision=precision)
 
     def _encode(self, items: Sequence[Item], progress: Progress | None) -> Floats:

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from uuid import uuid4
 
 import msgspec
@@ -61,6 +61,9 @@ class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
     recommendation_id: str | None
     context: dict[str, Scalar] | None
     received: int
+
+
+_HISTORY = "e.sequence, e.item_key, e.time, e.type, e.value"
 
 
 class Store:
@@ -141,11 +144,19 @@ class Store:
         with self.engine.connect() as connection:
             return largest(connection, "sequence")
 
+    def last_user(self) -> int:
+        """Return the largest key given to a user so far, 0 in an empty store."""
+        with self.engine.connect() as connection:
+            return largest(connection, "user")
+
     def read_history(self, user_id: str, until: int) -> tuple[int, Rows] | None:
         """Return a user's key and their events up to sequence `until`, as `history_rows`; None if nobody knows them."""
-        with self.engine.connect() as connection:
-            key = connection.exec_driver_sql("SELECT key FROM users WHERE user_id = ?", (user_id,)).scalar()
-            return None if key is None else (key, self._history(connection, key, until))
+        sql = f"SELECT u.key, {_HISTORY} FROM users AS u LEFT JOIN events AS e ON e.user_key = u.key "
+        sql += "AND e.sequence <= ? WHERE u.user_id = ?"
+        found = self._fetch(sql, (until, user_id))
+        if not found:
+            return None
+        return found[0][0], self._rows([row[1:] for row in found if row[1] is not None])
 
     def user_ids(self, keys: Sequence[int] | None = None) -> dict[int, str]:
         """Return user ids by key: of these keys, or all."""
@@ -157,8 +168,8 @@ class Store:
 
     def history_rows(self, user_key: int, until: int) -> Rows:
         """Return a user's events of sequence up to `until` as `HISTORY_ROW`s, in no order; NaN where no value is."""
-        with self.engine.connect() as connection:
-            return self._history(connection, user_key, until)
+        sql = f"SELECT {_HISTORY} FROM events AS e WHERE e.user_key = ? AND e.sequence <= ?"
+        return self._rows(self._fetch(sql, (user_key, until)))
 
     def event_rows(self, after: int = 0) -> Rows:
         """Return the events of sequence above `after` as `EVENT_ROW`s, by sequence; `type` indexes `types`."""
@@ -168,14 +179,28 @@ class Store:
             rows = _cursor(connection, sql, (after,))
             return np.fromiter(((user, item, time, index[kind], n) for user, item, time, kind, n in rows), EVENT_ROW)
 
-    def _history(self, connection: Connection, user_key: int, until: int) -> Rows:
-        sql = "SELECT sequence, item_key, time, type, value FROM events WHERE user_key = ? AND sequence <= ?"
-        index, nan = self._type_index(), float("nan")
-        rows = _cursor(connection, sql, (user_key, until))
-        return np.fromiter(
-            ((n, item, nan if value is None else value, time, index[kind]) for n, item, time, kind, value in rows),
-            HISTORY_ROW,
-        )
+    def _fetch(self, sql: str, values: tuple[int | str, ...]) -> list[tuple[Any, ...]]:
+        """Read by one statement, which sees one state of the store, on the driver's own connection.
+
+        A user is read for most events and answers of a large shop, and SQLAlchemy's work is most of the time.
+        """
+        connection = self.engine.raw_connection()
+        try:
+            cursor = connection.cursor()
+            cursor.execute(sql, values)
+            return list(cursor.fetchall())
+        finally:
+            connection.close()
+
+    def _rows(self, found: list[tuple[Any, ...]]) -> Rows:
+        """Turn rows of `_HISTORY` into `HISTORY_ROW`s."""
+        index, rows = self._type_index(), np.empty(len(found), HISTORY_ROW)
+        if found:
+            numbers, keys, times, kinds, values = zip(*found, strict=True)
+            rows["sequence"], rows["item"], rows["time"] = numbers, keys, times
+            rows["type"] = [index[kind] for kind in kinds]
+            rows["value"] = [np.nan if value is None else value for value in values]
+        return rows
 
     def _type_index(self) -> dict[str, int]:
         return {name: place for place, name in enumerate(self.types)}

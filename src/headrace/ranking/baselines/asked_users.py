@@ -6,14 +6,10 @@ time, as a live table asks, it would take most of the time. Shapes: Q questions,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 
 from headrace.data.log import Floats
 from headrace.ranking.questions import Questions
-from headrace.ranking.requests import Request
 from headrace.ranking.sources import CHUNK_FLOATS, Encoder
 
 _QUESTIONS_AT_ONCE = 1024
@@ -47,10 +43,6 @@ class AskedUsers:
             self._blocks[hide_time] = start, block
         return block[first - start : last - start]
 
-    def remembering(self, scores: Floats) -> Encoder:
-        """Return an encoder that will be asked about just the histories of these scores (B, V + 1), in order."""
-        return _Remembering(self.encoder.network, self.encoder.vectors, scores)
-
     def _score(self, first: int, n: int, hide_time: bool) -> Floats:
         """Return the scores of at least `n` questions from the place `first` on."""
         if hide_time not in self._users:
@@ -70,12 +62,3 @@ class AskedUsers:
             times = [None if hide_time else time for time in part.times.tolist()]
             users[first : first + len(part)] = encoder.network.users(histories, times, encoder.vectors)
         return users
-
-
-@dataclass(frozen=True)
-class _Remembering(Encoder):
-    remembered: Floats
-
-    def scores(self, requests: Sequence[Request], n_items: int) -> Floats:
-        assert self.remembered.shape == (len(requests), n_items + 1), "an encoder remembers the scores of one call"
-        return self.remembered

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from itertools import pairwise
+from collections.abc import Iterable
+from itertools import pairwise, repeat
 from typing import ClassVar
 
 import numpy as np
 
 from headrace.core.formats import Blend
 from headrace.core.settings import RankingSettings
-from headrace.data.log import Ints, Longs
+from headrace.data.log import Floats, Ints, Longs
 from headrace.ranking.baselines.asked_users import AskedUsers
 from headrace.ranking.baselines.method import LIST
 from headrace.ranking.behaviour import Behaviour, window_for
@@ -140,21 +140,17 @@ class _Service:
         step = chunk_size(self._sources)
         for first in range(0, len(questions), step):
             part = questions.part(first, first + step)
+            encoded: Iterable[Floats | None] = (
+                repeat(None) if self._asked is None else self._asked.scores(part, hide_time=hide_time)
+            )
             requests = [
-                Request(part.history(place), LIST, None if hide_time else time, seen=self._seen)
-                for place, time in enumerate(part.times.tolist())
+                Request(part.history(place), LIST, None if hide_time else time, seen=self._seen, encoded=scores)
+                for place, (time, scores) in enumerate(zip(part.times.tolist(), encoded, strict=False))
             ]
-            sources = self._knowing(part, hide_time)
-            for row, answer in enumerate(recommend(requests, sources=sources, rules=RULES, scorer=scorer), start=first):
+            answers = recommend(requests, sources=self._sources, rules=RULES, scorer=scorer)
+            for row, answer in enumerate(answers, start=first):
                 out[row, : len(answer.items)] = answer.items
         return out
-
-    def _knowing(self, questions: Questions, hide_time: bool) -> Sources:
-        """Return the sources with an encoder that has its answers to `questions` ready."""
-        if self._asked is None:
-            return self._sources
-        scores = self._asked.scores(questions, hide_time=hide_time)
-        return replace(self._sources, encoder=self._asked.remembering(scores))
 
 
 def _catalogue(task: Task) -> Catalogue:

@@ -1,0 +1,89 @@
+"""Make the lists of items by users behind the service, whenever a model comes or many items have changed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from headrace.core.errors import StoppedError
+from headrace.data.log import Floats, History
+from headrace.ranking.item_index import EXACT_UP_TO, ItemIndex
+from headrace.serving.engine import Engine
+from headrace.serving.models import LoadedModel
+from headrace.serving.store import Store
+
+_USERS = 4352
+"""Users whose states the lists are made of, and held against."""
+_TOGETHER = 32
+"""Users that are encoded at once."""
+
+
+class Indexer:
+    """One thread that makes lists, one after the other."""
+
+    def __init__(self, store: Store, engine: Engine, clock: Callable[[], int]) -> None:
+        """`clock` gives microseconds UTC."""
+        self._store = store
+        self._engine = engine
+        self._clock = clock
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="headrace-index")
+        self._stopping = threading.Event()
+        self._making: Future[ItemIndex | None] | None = None
+
+    def make(self, model: LoadedModel) -> Future[ItemIndex | None]:
+        """Make lists for a model, and let the engine look through them from then on; None where it looks at all."""
+        self._making = self._worker.submit(self._make, model)
+        return self._making
+
+    def look(self, model: LoadedModel) -> None:
+        """Make the lists anew where so many items have changed or come that too many are looked at for everybody."""
+        index, making = self._engine.answering.indexed, self._making
+        late = index.late(len(model.vectors)) if index is not None else len(model.vectors) > EXACT_UP_TO
+        if late and (making is None or making.done()):
+            self.make(model)
+
+    def stop(self) -> None:
+        """Give up what is being made, and end."""
+        self._stopping.set()
+        self._worker.shutdown(wait=True, cancel_futures=True)
+
+    def _make(self, model: LoadedModel) -> ItemIndex | None:
+        if len(model.vectors) <= EXACT_UP_TO:
+            return None
+        try:
+            self._engine.run(self._engine.answering.moved).result()
+            index = ItemIndex.build(model.vectors.outputs, self._users(model))
+            self._engine.run(lambda: self._engine.answering.index(model, index)).result()
+        except StoppedError:
+            return None
+        except Exception:  # answers go on, as before
+            logging.getLogger(__name__).exception("lists of items could not be made: every item is looked at")
+            return None
+        return index
+
+    def _users(self, model: LoadedModel) -> Floats:
+        """Return (B, D) the states of users drawn at random, as they would ask now."""
+        n_users = self._store.last_user()
+        keys = np.random.default_rng(n_users).permutation(n_users)[:_USERS] + 1
+        found, now = [np.zeros((0, model.info.shape.width), np.float32)], self._clock()
+        for start in range(0, len(keys), _TOGETHER):
+            if self._stopping.is_set():
+                raise StoppedError("the service is stopping")
+            histories = [self._history(key) for key in keys[start : start + _TOGETHER].tolist()]
+            histories = [history for history in histories if len(history)]
+            found.append(model.network.users(histories, [now] * len(histories), model.vectors))
+        return np.concatenate(found)
+
+    def _history(self, key: int) -> History:
+        rows = self._store.history_rows(key, self._engine.applied)
+        rows = rows[np.lexsort((rows["sequence"], rows["time"]))]
+        return History(
+            rows["item"].astype(np.int32),
+            rows["type"].astype(np.int32),
+            rows["value"].astype(np.float32),
+            rows["time"].astype(np.int64),
+        )

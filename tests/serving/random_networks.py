@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from headrace.ranking.item_vectors import ItemVectors, Placed
 from headrace.ranking.network import Network
 from headrace.ranking.stepping import Precision, Stepper
 from headrace.serving.arena import SEAT_BYTES, Arena
+from headrace.serving.models import LoadedModel
+from headrace.serving.service import Service
 from headrace.training.asking import encode_graph, query_graph
 
 ITEMS = 30
@@ -79,3 +82,10 @@ def some_events(n: int, seed: int = 0, start: int = 10**15) -> History:
 def joined(first: History, second: History) -> History:
     names = ("items", "types", "values", "times")
     return History(*(np.concatenate([getattr(first, name), getattr(second, name)]) for name in names))
+
+
+def swap(service: Service, of: World) -> LoadedModel:
+    """Let a service answer with a network."""
+    model = LoadedModel(Path("none"), of.network, of.stepper, of.vectors, None, None, [])
+    service.engine.take(model).result()
+    return model

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from random_networks import ITEMS, World, world
+from random_networks import ITEMS, World, swap, world
 
 import headrace.ranking.item_index as item_index
 import headrace.serving.indexing as indexing
 from headrace.core.settings import ServingSettings, Settings
 from headrace.core.types import Event
 from headrace.ranking.item_vectors import Placed
-from headrace.serving.models import LoadedModel
 from headrace.serving.questions import Question
 from headrace.serving.service import Service
 
@@ -44,14 +43,8 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
     service.close()
 
 
-def take(service: Service, of: World) -> LoadedModel:
-    model = LoadedModel(Path("none"), of.network, of.stepper, of.vectors, None, None, [])
-    service.engine.take(model).result()
-    return model
-
-
 def test_lists_are_made_of_the_users_in_the_store_and_used(shop: Service, of: World) -> None:
-    model = take(shop, of)
+    model = swap(shop, of)
     before = shop.recommend(Question("u1", k=3, seen="include")).result()
     index = shop.desk._indexer.make(model).result()
     assert index is not None
@@ -64,7 +57,7 @@ def test_lists_are_made_of_the_users_in_the_store_and_used(shop: Service, of: Wo
 def test_what_changes_while_lists_are_made_and_after_is_looked_at(
     shop: Service, of: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = take(shop, of)
+    model = swap(shop, of)
     outputs = of.vectors.outputs
     user = of.whole([shop.engine.run(lambda: shop.engine._histories.get("u2", 10**9)).result().history], [START])[0]
 
@@ -88,14 +81,14 @@ def test_what_changes_while_lists_are_made_and_after_is_looked_at(
 
 
 def test_lists_of_a_model_that_is_gone_are_not_used(shop: Service, of: World) -> None:
-    gone = take(shop, of)
-    take(shop, world(layers=1))
+    gone = swap(shop, of)
+    swap(shop, world(layers=1))
     assert shop.desk._indexer.make(gone).result() is not None
     assert shop.engine.answering.indexed is None
 
 
 def test_so_many_changes_that_lists_are_late_make_them_anew(shop: Service, of: World) -> None:
-    model = take(shop, of)
+    model = swap(shop, of)
     first = shop.desk._indexer.make(model).result()
     assert first is not None
     shop.desk._indexer.look(model)
@@ -105,3 +98,15 @@ def test_so_many_changes_that_lists_are_late_make_them_anew(shop: Service, of: W
     second = shop.desk._indexer._making.result()
     assert second is not first
     assert shop.engine.answering.indexed is second
+
+
+def test_lists_that_do_not_help_are_not_tried_again_for_each_item(
+    shop: Service, of: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = swap(shop, of)
+    monkeypatch.setattr(item_index, "RECALL", 2.0)
+    first = shop.desk._indexer.make(model)
+    assert first.result() is None
+    shop.desk._indexer.look(model)
+    assert shop.desk._indexer._making is first
+    assert shop.engine.answering.indexed is None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from random_networks import ITEMS, TOLERANCE, World, world
+from random_networks import ITEMS, TOLERANCE, World, swap, world
 
 from headrace.core.errors import DataError
 from headrace.core.settings import ServingSettings, Settings
@@ -15,7 +15,6 @@ from headrace.core.types import Event
 from headrace.data.log import Floats
 from headrace.ranking.item_vectors import Placed
 from headrace.serving.arena import Asked
-from headrace.serving.models import LoadedModel
 from headrace.serving.questions import PastEvent, Question
 from headrace.serving.service import Service
 
@@ -36,12 +35,6 @@ def shop(of: World, tmp_path: Path) -> Service:
     swap(service, of)
     yield service
     service.close()
-
-
-def swap(service: Service, of: World) -> LoadedModel:
-    model = LoadedModel(Path("none"), of.network, of.stepper, of.vectors, None, None, [])
-    service.engine.take(model).result()
-    return model
 
 
 def walk(user: str, items: range, start: int = 0) -> list[Event]:

@@ -28,6 +28,7 @@ from headrace.ranking.list_kernels import (
     find,
     look_back,
 )
+from headrace.ranking.transition_kernels import first_at
 
 NOBODY = -1
 """The reason of an item that nobody has met yet; any other reason is a part."""
@@ -90,11 +91,11 @@ def fill_lists(known: Known, knobs: Knobs, asked: Asked, wanted: Wanted, table: 
         centre, spread = measure(parts, request[2])
         items = wanted.among.copy() if wanted.named else candidates
         scores = np.empty(len(items), np.float32)
-        for start in range(0, len(items), _AT_ONCE):
-            some = items[start : start + _AT_ONCE]
-            if wanted.named or len(items) > _AT_ONCE:
-                parts = fill_parts(known, knobs, asked, request, some, table)
-            _weigh_up(parts, (centre, spread), weights, scores[start : start + _AT_ONCE])
+        step = _AT_ONCE if wanted.named else max(1, len(items))
+        for start in range(0, len(items), step):
+            if wanted.named:
+                parts = fill_parts(known, knobs, asked, request, items[start : start + step], table)
+            _weigh_up(parts, (centre, spread), weights, scores[start : start + step])
         n = _keep_allowed(wanted, place, items, scores, table)
         _favour_type(wanted, place, items[:n], scores)
         n = _choose(wanted, place, (items, scores, n), lists)
@@ -178,8 +179,8 @@ def _keep_allowed(wanted: Wanted, place: Whole, items: Ints, scores: Floats, tab
     allowed, banned = wanted.allowed, np.zeros(len(items), np.bool_)
     if wanted.named:
         for item in forbidden:
-            at = _place_in(items, item)
-            if at >= 0:
+            at = first_at(items, item)
+            if at < len(items) and items[at] == item:
                 banned[at] = True
     else:
         flags, places = table.flags, places_of(table, forbidden)
@@ -194,19 +195,6 @@ def _keep_allowed(wanted: Wanted, place: Whole, items: Ints, scores: Floats, tab
         items[kept], scores[kept] = item, scores[each]
         kept += allowed[item] and not out
     return kept
-
-
-@compiled
-def _place_in(items: Ints, item: Whole) -> Whole:
-    """Return where an item stands among ascending ones, -1 if it is not there."""
-    low, high = np.int64(0), np.int64(len(items))
-    while low < high:
-        middle = (low + high) // 2
-        if items[middle] < item:
-            low = middle + 1
-        else:
-            high = middle
-    return low if low < len(items) and items[low] == item else -1
 
 
 @compiled

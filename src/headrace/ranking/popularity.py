@@ -45,11 +45,12 @@ class Leading:
         """
         if n > LEADERS:
             return self._first(scores, n)
-        if len(scores) > self._n_items:
-            self.follow(scores, np.arange(self._n_items, len(scores), dtype=np.int32), grown=True)
-        elif len(scores) < self._n_items:
+        before, self._n_items = self._n_items, len(scores)
+        if len(scores) > before:
+            self.follow(scores, np.arange(before, len(scores), dtype=np.int32), grown=True)
+        elif len(scores) < before:
             self.reset()
-        members, self._n_items = self._members, len(scores)
+        members = self._members
         if members is None or len(members) > 2 * LEADERS:
             members = self._members = self._first(scores, LEADERS)
             self._inside = set(members.tolist())
@@ -67,7 +68,7 @@ class Leading:
             self.reset()
             return
         # One that equals the last of the first comes behind it or before it: it may stand among them in both cases.
-        items = items[items < len(scores)]
+        items = items[items < self._n_items]
         risen = items[scores[items] >= self._floor]
         if len(risen):
             self._risen = True

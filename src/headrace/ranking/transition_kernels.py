@@ -197,7 +197,7 @@ def _pairs_around(line: Timeline, low: Whole, high: Whole, window: int, pairs: P
     Time falls into baskets: for each at `low` or later, as the right one of a pair, all left ones within the window.
     """
     end = _first_after(line.times, high)
-    right = _first_at(line.times, low)
+    right = first_at(line.times, low)
     while right < len(line.items):
         right_end = _first_after(line.times, line.times[right])
         size = right_end - right
@@ -211,7 +211,7 @@ def _pairs_around(line: Timeline, low: Whole, high: Whole, window: int, pairs: P
                         n += 1
         left_end, found = min(right, end), False
         while left_end > 0:
-            left = _first_at(line.times, line.times[left_end - 1])
+            left = first_at(line.times, line.times[left_end - 1])
             twice = right + right_end - left - left_end
             if twice > 2 * window:
                 break
@@ -245,8 +245,8 @@ def _room(pairs: Pairs, need: Whole) -> Pairs:
 
 # NumPy's searchsorted does the same, but compiling it takes seconds of a first start.
 @compiled
-def _first_at(times: Longs, time: Whole) -> int:
-    """Return the place of the first event at `time` or later."""
+def first_at(times: Ints | Longs, time: Whole) -> int:
+    """Return the place of the first event at `time` or later, or of the first of other ascending numbers."""
     low, high = 0, len(times)
     while low < high:
         middle = (low + high) // 2

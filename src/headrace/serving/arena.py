@@ -212,7 +212,7 @@ class Arena:
         order = np.argsort(within // PAGE, kind="stable")
         seats = np.repeat(np.array([seat.pages[0] for seat, _ in users], np.int32), lengths)[order]
         places = (within + np.repeat([seat.read for seat, _ in users], lengths))[order]
-        for seat, part in zip((seat for seat, _ in users), parts, strict=True):
+        for (seat, _), part in zip(users, parts, strict=True):
             seat.read += len(part)
             seat.written = max(seat.written, seat.read)
         rounds = np.searchsorted(within[order] // PAGE, np.arange(lengths.max() // PAGE + 2))

@@ -33,16 +33,20 @@ class Indexer:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="headrace-index")
         self._stopping = threading.Event()
         self._making: Future[ItemIndex | None] | None = None
+        self._rows = 0
 
     def make(self, model: LoadedModel) -> Future[ItemIndex | None]:
         """Make lists for a model, and let the engine look through them from then on; None where it looks at all."""
+        self._rows = len(model.vectors)
         self._making = self._worker.submit(self._make, model)
         return self._making
 
     def look(self, model: LoadedModel) -> None:
         """Make the lists anew where so many items have changed or come that too many are looked at for everybody."""
         index, making = self._engine.answering.indexed, self._making
-        late = index.late(len(model.vectors)) if index is not None else len(model.vectors) > EXACT_UP_TO
+        # Where lists did not help they are not tried again for each item that comes; the next model tries.
+        rows, first = len(model.vectors), self._rows <= EXACT_UP_TO
+        late = rows > EXACT_UP_TO and first if index is None else index.late(rows)
         if late and (making is None or making.done()):
             self.make(model)
 
@@ -60,7 +64,7 @@ class Indexer:
             self._engine.run(lambda: self._engine.answering.index(model, index)).result()
         except StoppedError:
             return None
-        except Exception:  # answers go on, as before
+        except Exception:  # logged, whatever it was; nobody waits here, and answers go on with all items
             logging.getLogger(__name__).exception("lists of items could not be made: every item is looked at")
             return None
         return index

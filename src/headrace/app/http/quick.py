@@ -58,7 +58,7 @@ class Quick:
         status, kind, headers = 200, "application/json", dict[str, str]()
         try:
             body = _encode(await reply)
-        except Exception as error:
+        except Exception as error:  # answered and logged as `on_any_error` does: no other request is disturbed
             self._service.telemetry.errors.labels(type(error).__name__).inc()
             if not isinstance(error, HeadraceError):
                 logging.getLogger(__name__).error("%s failed", scope["path"], exc_info=error)

@@ -48,15 +48,19 @@ class Server:
 
     @property
     def cpu_s(self) -> float:
-        """CPU seconds it has taken so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        """CPU seconds that it and its front have taken so far."""
+        return sum(sum(map(int, _stat(pid)[11:13])) for pid in self._pids) / TICKS
 
     @property
     def memory_gb(self) -> float:
-        """Its resident memory."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.partition("VmRSS:")[2].split()[0]) / 1e6
+        """Their resident memory."""
+        statuses = [Path(f"/proc/{pid}/status").read_text() for pid in self._pids]
+        return sum(int(status.partition("VmRSS:")[2].split()[0]) for status in statuses) / 1e6
+
+    @property
+    def _pids(self) -> list[int]:
+        found = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+        return [self.process.pid, *(pid for pid in found if _parent(pid) == self.process.pid)]
 
     def metric(self, name: str) -> float:
         """Return one of its metrics."""
@@ -66,6 +70,17 @@ class Server:
         except urllib.error.HTTPError:  # the empty handler has none
             return 0.0
         return float(found[1]) if found else 0.0
+
+
+def _stat(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def _parent(pid: int) -> int | None:
+    try:
+        return int(_stat(pid)[1])
+    except FileNotFoundError:  # it has ended meanwhile
+        return None
 
 
 @contextmanager

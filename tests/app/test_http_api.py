@@ -9,9 +9,7 @@ import pytest
 from litestar.testing import TestClient
 
 from headrace.app.http.application import create_app
-from headrace.app.http.quick import is_plain_event, plain_question
 from headrace.core.settings import ServingSettings, Settings
-from headrace.serving.questions import Question
 from headrace.serving.service import Service
 
 PROBLEM = "application/problem+json"
@@ -126,105 +124,6 @@ def test_an_answer_has_the_fields_of_the_contract(client: Client) -> None:
     assert answer["events_seen"] == 3
     assert len(answer["items"]) == 2
     assert all(set(item) == {"item_id", "score", "reason"} for item in answer["items"])
-
-
-@pytest.mark.parametrize(
-    ("path", "status"),
-    [
-        ("ann/recommendations", 200),
-        ("ann/recommendations?k=3", 200),
-        ("ann/recommendations?k=2&at_least=3", 200),
-        ("nobody%2F%25%C3%A9/recommendations?at_least=3", 200),
-        ("ann/recommendations?k=100000", 422),
-        (f"{'a' * 2000}/recommendations", 422),
-        ("ann/recommendations?at_least=99", 503),
-    ],
-)
-def test_a_plain_question_is_answered_as_the_framework_answers_it(client: Client, path: str, status: int) -> None:
-    client.post("/v1/events", json=[{"user_id": "ann", "item_id": item} for item in "abc"])
-    plain = client.get(f"/v1/users/{path}")
-    routed = client.get(f"/v1/users/{path}", headers={"Origin": "https://shop.example"})
-    assert plain.status_code == routed.status_code == status
-    assert sorted(plain.headers.items()) == sorted(routed.headers.items())
-    ours, theirs = plain.json(), routed.json()
-    if status == 200:
-        assert ours.pop("recommendation_id") != theirs.pop("recommendation_id")
-    assert ours == theirs
-
-
-@pytest.mark.parametrize(
-    ("query", "plain"),
-    [
-        ("", Question("ann")),
-        ("k=3", Question("ann", k=3)),
-        ("at_least=4", Question("ann", at_least=4)),
-        ("k=3&at_least=4", Question("ann", k=3, at_least=4)),
-        *((query, None) for query in ("k=03", "k=+3", "k=3&k=4", "k=3&", "&k=3", "k=3&seen=include", "k=3at_least=4")),
-    ],
-)
-def test_only_a_plain_question_goes_past_the_framework(query: str, plain: Question | None) -> None:
-    scope = {
-        "type": "http", "method": "GET", "path": "/v1/users/ann/recommendations", "query_string": query.encode(),
-        "headers": [(b"accept", b"*/*")],
-    }  # fmt: skip
-    assert plain_question(scope) == plain  # type: ignore[arg-type]  # the part of a scope that is read
-    for other in ({"method": "HEAD"}, {"path": "/v1/users/ann"}, {"headers": [(b"origin", b"https://a.example")]}):
-        assert plain_question(scope | other) is None  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [
-        (b'{"user_id": "ann", "item_id": "tea"}', 200),
-        (
-            b'[{"user_id": 1, "item_id": "tea", "time": "2024-01-01"}, {"user_id": "b", "item_id": "c", "value": 2}]',
-            200,
-        ),
-        (b'{"user_id": "ann", "item_id": "tea", "event_id": "taken"}', 409),
-        (b'{"user_id": "ann"}', 422),
-        (b'[{"user_id": "ann", "item_id": "tea"}, {"user_id": "", "item_id": 1.5, "time": "noon"}]', 422),
-        (b"[]", 422),
-        (b'{"user_id": "ann", "item_id"', 400),
-        (b"\xff\xfe", 400),
-        (b"", 400),
-    ],
-)
-def test_a_plain_event_is_answered_as_the_framework_answers_it(client: Client, body: bytes, status: int) -> None:
-    client.post("/v1/events", json={"user_id": "bob", "item_id": "cup", "event_id": "taken"})
-    json = {"Content-Type": "application/json"}
-    plain = client.post("/v1/events", content=body, headers=json)
-    routed = client.post("/v1/events", content=body, headers=json | {"Origin": "https://shop.example"})
-    assert plain.status_code == routed.status_code == status
-    assert sorted(plain.headers) == sorted(routed.headers)
-    assert plain.headers["content-type"] == routed.headers["content-type"]
-    ours, theirs = plain.json(), routed.json()
-    if status == 200:
-        assert theirs.pop("sequence") - ours.pop("sequence") == ours["accepted"]
-    assert ours == theirs
-
-
-def test_only_a_small_plain_body_goes_past_the_framework() -> None:
-    headers = {b"content-type": b"application/json", b"content-length": b"40"}
-    scope = {"type": "http", "method": "POST", "path": "/v1/events", "query_string": b""}
-
-    def plain(**changes: bytes | str) -> bool:
-        named = headers | {
-            name.replace("_", "-").encode(): value for name, value in changes.items() if isinstance(value, bytes)
-        }
-        other = {name: value for name, value in changes.items() if isinstance(value, str)}
-        listed = [(name, value) for name, value in named.items() if value]
-        return is_plain_event(scope | other | {"headers": listed}, 100)  # type: ignore[arg-type]  # the part that is read
-
-    assert plain()
-    assert plain(content_length=b"100")
-    assert not plain(content_length=b"101")
-    assert not plain(content_length=b"")  # chunked
-    assert not plain(content_length=b"9" * 30)
-    assert not plain(content_length=b"-4")
-    assert not plain(content_type=b"application/json; charset=latin-1")
-    assert not plain(origin=b"https://a.example")
-    assert not plain(method="PUT")
-    assert not plain(path="/v1/events/")
 
 
 def test_parameters_shape_the_list(client: Client) -> None:

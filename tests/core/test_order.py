@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.core.order import id_hash, id_hashes, pair_hash
+from headrace.core.order import id_hash, id_hashes, pair_hash, pair_hash_of
 
 ids = st.text(min_size=1, max_size=20)
 
@@ -16,6 +16,7 @@ def test_a_batch_and_a_single_pair_hash_alike(pairs: list[tuple[str, str]]) -> N
     batch = pair_hash(id_hashes(u for u, _ in pairs), id_hashes(i for _, i in pairs))
     singles = [pair_hash(id_hashes([u]), id_hashes([i]))[0] for u, i in pairs]
     assert batch.tolist() == singles
+    assert batch.tolist() == [pair_hash_of(id_hash(u), id_hash(i)) for u, i in pairs]
 
 
 def test_user_and_item_are_not_interchangeable() -> None:

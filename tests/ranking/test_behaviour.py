@@ -90,3 +90,22 @@ def test_later_events_of_all_users_are_counted_as_with_the_whole_log(
     grown.append(log, new)
     whole.add_log(log)
     assert_same(grown, whole)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(rows, st.integers(0, 9)), min_size=1, max_size=4), st.integers(1, 3))
+def test_what_came_last_to_several_users_counts_as_a_change_of_each(
+    users: list[tuple[list[tuple[int, int, int]], int]], window: int
+) -> None:
+    whole = [line(events) for events, _ in users]
+    firsts = [min(cut, len(history)) for history, (_, cut) in zip(whole, users, strict=True)]
+    together, each = Behaviour(window), Behaviour(window)
+    for behaviour in (together, each):
+        for after, first in zip(whole, firsts, strict=True):
+            behaviour.change(history([]), after.part(0, first))
+    grown = [place for place, (after, first) in enumerate(zip(whole, firsts, strict=True)) if first < len(after)]
+    if grown:
+        together.extend([whole[place] for place in grown], [firsts[place] for place in grown])
+    for after, first in zip(whole, firsts, strict=True):
+        each.change(after.part(0, first), after, first=first)
+    assert_same(together, each)

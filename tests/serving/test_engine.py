@@ -19,11 +19,10 @@ def fails(*_: object) -> None:
     raise RuntimeError("a fault that nobody foresaw")
 
 
-def test_a_question_that_fails_at_the_end_fails_alone(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_question_that_fails_at_the_end_fails_alone(service: Service) -> None:
     service.add_events([Event(user_id="ann", item_id="tea")]).result()
-    record = service.engine.record
-    records: list[Callable[..., None]] = [fails, record]
-    monkeypatch.setattr(service.engine, "record", lambda answer: records.pop(0)(answer))
+    records: list[Callable[..., None]] = [fails, service.writer.record]
+    service.engine.maker.record = lambda answer: records.pop(0)(answer)
     with pytest.raises(RuntimeError):
         service.recommend(Question(user_id="ann")).result(5)
     assert service.ready
@@ -33,12 +32,12 @@ def test_a_question_that_fails_at_the_end_fails_alone(service: Service, monkeypa
 def test_too_many_readings_are_refused(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     service.add_events([Event(user_id="ann", item_id="tea")]).result()
     with monkeypatch.context() as patch:
-        patch.setattr(service.engine, "_asked", service.settings.serving.queue)
+        patch.setattr(service.engine._line, "_questions", service.settings.serving.queue)
         with pytest.raises(OverloadedError, match="may wait"):
             service.similar("tea", 1)
     for _ in range(3):
         service.similar("tea", 1).result()
-    assert service.engine._asked == 0
+    assert service.engine._line._questions == 0
 
 
 def test_no_more_questions_wait_for_an_event_than_may_wait(service: Service) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from itertools import chain
 from typing import Literal
 
@@ -152,7 +154,7 @@ def test_a_client_that_has_gone_is_not_computed(service: Service) -> None:
 
 
 def test_too_many_questions_are_refused(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.engine, "_asked", service.settings.serving.queue)
+    monkeypatch.setattr(service.engine._line, "_questions", service.settings.serving.queue)
     with pytest.raises(OverloadedError, match="may wait"):
         service.recommend(Question(user_id="ann"))
 
@@ -191,3 +193,18 @@ def test_status_says_what_is_there(service: Service) -> None:
     assert status.event_type == "interaction"
     assert status.model.version == "counts"
     assert [(user.user_id, user.events) for user in service.example_users(5)] == [("ann", 3)]
+
+
+def test_a_question_that_has_waited_too_long_is_not_computed(service: Service) -> None:
+    service.add_events(walk("ann", "ab")).result()
+    late = service.engine.ask(Question(user_id="ann", seen="include"))
+    assert late.result().items
+    service.engine._deadline_s = 0.05
+    hold = threading.Event()
+    held = service.engine.run(lambda: hold.wait(5))
+    late = service.engine.ask(Question(user_id="ann", seen="include"))
+    time.sleep(0.06)
+    hold.set()
+    held.result()
+    with pytest.raises(LateError, match="it waited longer than 50 ms"):
+        late.result(5)

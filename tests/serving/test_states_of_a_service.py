@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +17,11 @@ from headrace.core.settings import ServingSettings, Settings
 from headrace.core.types import Event
 from headrace.data.log import Floats
 from headrace.ranking.item_vectors import Placed
+from headrace.ranking.requests import Request
 from headrace.serving.arena import Asked
 from headrace.serving.questions import PastEvent, Question
 from headrace.serving.service import Service
+from headrace.serving.states import UserState
 
 START = 1_700_000_000_000_000
 MINUTE = 60_000_000
@@ -135,3 +140,51 @@ def test_a_question_with_a_fault_costs_the_others_nothing(shop: Service, of: Wor
     with pytest.raises(DataError, match="event_type"):
         answering.requests([(question, state), (replace(question, event_type="unheard"), state)], START)
     assert answering.rebuilt == 0
+
+
+def test_a_model_that_is_late_is_left_out_and_the_answer_says_so(shop: Service) -> None:
+    shop.add_events(walk("ann", range(4))).result()
+    by_model = shop.recommend(Question(user_id="ann", seen="include")).result()
+    rebuilt = shop.engine.answering.rebuilt
+    hold = threading.Event()
+    held = shop.engine.run(lambda: hold.wait(5))
+    late = shop.engine.ask(Question(user_id="new", seen="include"))
+    shop.engine._deadline_s = 0.2
+    time.sleep(0.08)
+    hold.set()
+    held.result()
+    given = late.result(5)
+    assert given.model == "degraded"
+    assert given.items
+    assert given.events_seen == by_model.events_seen
+    assert shop.engine.answering.rebuilt == rebuilt
+    shop.engine._deadline_s = 10
+    assert shop.recommend(Question(user_id="ann", seen="include")).result().model == by_model.model
+    assert 'headrace_answers_total{model="degraded"} 1.0' in shop.telemetry.exposition().decode()
+
+
+def test_many_new_events_are_read_in_portions_and_give_the_same_vectors(
+    shop: Service, of: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = [f"u{n}" for n in range(12)]
+    for place, user in enumerate(users):
+        shop.add_events(walk(user, range(3 + 5 * place))).result()
+    monkeypatch.setattr("headrace.serving.engine._EVENTS_TOGETHER", 40)
+    sizes, requests = list[int](), shop.engine.answering.requests
+
+    def noted(asked: Sequence[tuple[Question, UserState | None]], now: int, *, alone: bool) -> list[Request]:
+        sizes.append(len(asked))
+        return requests(asked, now, alone=alone)
+
+    monkeypatch.setattr(shop.engine.answering, "requests", noted)
+    hold = threading.Event()
+    held = shop.engine.run(lambda: hold.wait(5))
+    asked = [shop.engine.ask(Question(user_id=user)) for user in users]
+    hold.set()
+    held.result()
+    assert len({future.result(5).recommendation_id for future in asked}) == 12
+    assert max(sizes) > 1
+    assert len(sizes) > 3
+    for user in users:
+        kept, whole = vectors(shop, of, user)
+        np.testing.assert_allclose(kept, whole, atol=TOLERANCE)

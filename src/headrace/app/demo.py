@@ -16,7 +16,7 @@ from headrace.app.background_training import BackgroundTraining
 from headrace.app.calling import request_swap
 from headrace.app.commands.options import api_key
 from headrace.app.commands.preparing import show_report
-from headrace.app.listening import BACKLOG, address_of, run_until_stopped
+from headrace.app.listening import BACKLOG, address_of
 from headrace.app.terminal import say
 from headrace.core.errors import FormatError
 from headrace.core.files import replacing
@@ -110,6 +110,7 @@ def run_demo(folder: DemoFolder, settings: Settings, bound: socket.socket, optio
     finally:
         compiling.join()
     from headrace.app.http.application import create_app
+    from headrace.app.http.front_link import serve
     from headrace.serving.service import Service
 
     settings = placed
@@ -123,7 +124,7 @@ def run_demo(folder: DemoFolder, settings: Settings, bound: socket.socket, optio
         say(f"The shop is open after {time.perf_counter() - started:.0f} s: {address_of(bound)} (Ctrl-C stops it)")
         if trained is None:
             training.start()
-        run_until_stopped(app, bound, service.desk.give_up)
+        serve(app, service, bound, api_key())
         say("Stopping ...")
     finally:
         training.stop()

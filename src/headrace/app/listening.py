@@ -7,14 +7,17 @@ import gc
 import ipaddress
 import signal
 import socket
+import sys
 from collections.abc import Callable
-from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from headrace.core.errors import SettingsError
 
 if TYPE_CHECKING:
     from litestar import Litestar
+
+    from headrace.app.http_server import Front
+
 
 BACKLOG = 2048
 """Connections that may wait to be taken."""
@@ -62,20 +65,20 @@ def address_at(host: str, port: int) -> str:
     return f"http://{shown}:{port}"
 
 
-def run_until_stopped(application: Litestar, bound: socket.socket, give_up: Callable[[], None]) -> None:
+def run_until_stopped(
+    application: Litestar, bound: socket.socket | None, give_up: Callable[[], None], front: Front | None = None
+) -> None:
     """Serve until Ctrl-C or SIGTERM, and return after the open requests are answered, so that the caller can close.
 
     Args:
         application: what answers.
-        bound: the socket to listen on.
+        bound: the socket to listen on; None where all connections come from a front.
         give_up: called at the signal, to end requests that may take minutes.
+        front: hands connections over, and ends before the application does.
     """
     import uvicorn
 
-    class Server(uvicorn.Server):
-        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-            give_up()
-            super().handle_exit(sig, frame)
+    from headrace.app.http_server import Server
 
     config = uvicorn.Config(
         application,
@@ -93,8 +96,12 @@ def run_until_stopped(application: Litestar, bound: socket.socket, give_up: Call
     # What stands now, stays: to look through a million items for garbage would stop the service for tenths of a second.
     gc.collect()
     gc.freeze()
+    # The same for what comes to stay later: only each billionth object or so leads to a look at all of them.
+    gc.set_threshold(10_000, 10, 10_000)
+    # Three threads answer: one whose turn it is must not wait 5 ms for another that goes on and on.
+    sys.setswitchinterval(0.0005)
     try:
-        Server(config).run(sockets=[bound])
+        Server(config, give_up, front).run(sockets=[] if bound is None else [bound])
     except KeyboardInterrupt:
         pass
     finally:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 Hashes: TypeAlias = NDArray[np.uint64]
 
 _KEY = b"headrace-canonical-order-1"
-_MULTIPLIERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+_MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+_MASK = 2**64 - 1
 
 
 def id_hash(text: str) -> int:
@@ -38,6 +39,14 @@ def pair_hash(users: Hashes, items: Hashes) -> Hashes:
     """
     with np.errstate(over="ignore"):
         mixed = users ^ ((items << np.uint64(31)) | (items >> np.uint64(33)))
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * _MULTIPLIERS[0]
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * _MULTIPLIERS[1]
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(_MULTIPLIERS[0])
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(_MULTIPLIERS[1])
         return np.asarray(mixed ^ (mixed >> np.uint64(31)), dtype=np.uint64)
+
+
+def pair_hash_of(user: int, item: int) -> int:
+    """Return `pair_hash` of one pair, without an array."""
+    mixed = user ^ (item << 31 & _MASK | item >> 33)
+    mixed = (mixed ^ mixed >> 30) * _MULTIPLIERS[0] & _MASK
+    mixed = (mixed ^ mixed >> 27) * _MULTIPLIERS[1] & _MASK
+    return mixed ^ mixed >> 31

@@ -151,6 +151,9 @@ class ServingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """A larger request body is refused with 413."""
     queue: Count = 4096
     """Requests that may wait; one more is answered 429."""
+    deadline_ms: Count = 1000
+    """A question that has waited longer is not answered: 503. One that is foreseen to wait a quarter of it is refused
+    with 429, and one that has waited so long gets an answer from the counts alone, whose model is `degraded`."""
     batch: Count = 64
     """Requests that are computed together at most."""
     user_cache_bytes: Count = 512_000_000

@@ -5,7 +5,7 @@ Shapes: N events, U users, V items. Item 0 and user 0 do not exist (0 is padding
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -144,6 +144,16 @@ class History:
 
 
 EMPTY_HISTORY = History(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0, np.int64))
+
+
+def joined(histories: Sequence[History]) -> History:
+    """Return histories end to end."""
+    return History(
+        np.concatenate([history.items for history in histories]),
+        np.concatenate([history.types for history in histories]),
+        np.concatenate([history.values for history in histories]),
+        np.concatenate([history.times for history in histories]),
+    )
 
 
 def ranges(starts: Longs, ends: Longs) -> Longs:

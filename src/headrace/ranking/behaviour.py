@@ -6,10 +6,15 @@ pass over the final store.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from headrace.core.settings import RankingSettings
-from headrace.data.log import Bools, EventLog, History
+from headrace.data.log import Bools, EventLog, History, joined, ranges
 from headrace.ranking.count_rows import Arrays
 from headrace.ranking.popularity import Popularity, TypeCounts
+from headrace.ranking.transition_kernels import first_at
 from headrace.ranking.transitions import TransitionCounts, differing
 
 _AT_ONCE = 4_000_000
@@ -59,6 +64,23 @@ class Behaviour:
         self.popularity.add(after.items[start:new_end], after.times[start:new_end])
         self.types.add(before.items[start:old_end], before.types[start:old_end], sign=-1)
         self.types.add(after.items[start:new_end], after.types[start:new_end])
+
+    def extend(self, histories: Sequence[History], firsts: Sequence[int]) -> None:
+        """Count the events that came last: those from place `first` on of the history of each of several users.
+
+        The same as a `change` for each from the history before, in one pass.
+        """
+        parts = []
+        for history, first in zip(histories, firsts, strict=True):
+            basket = first_at(history.times[:first], history.times[first])
+            parts.append(history.part(max(0, basket - 2 * self.transitions.window), len(history)))
+        sizes = np.array([len(part) for part in parts])
+        new = np.array([len(history) for history in histories]) - firsts
+        users = np.repeat(np.arange(1, len(parts) + 1, dtype=np.int32), sizes)
+        place = ranges(np.zeros(len(parts), np.int64), sizes)
+        both = joined(parts)
+        log = EventLog(users, both.items, both.types, both.values, both.times, n_users=len(parts), n_items=0)
+        self.append(log, place >= np.repeat(sizes - new, sizes))
 
     def append(self, log: EventLog, new: Bools) -> None:
         """Add the events that `new` (N,) marks, the last ones of their users, whose whole histories are in the log.

@@ -30,7 +30,7 @@ from headrace.core.formats import (
     Stage,
     read_document,
 )
-from headrace.data.log import Bools, Floats, History, Ints, Longs
+from headrace.data.log import Bools, Floats, History, Ints, Longs, joined
 from headrace.data.values import NO_VALUE, is_rating, unit_values
 from headrace.ranking.item_vectors import ItemVectors, Placed
 from headrace.ranking.learned_ids import LearnedIds
@@ -271,16 +271,6 @@ def stage_folder(folder: Path, stage: Stage) -> Path:
 def _no_contents(items: int, width: int) -> dict[str, Floats]:
     shapes = {"contents": (items, 0), "place.mean": (width,), "place.components": (width, 0)}
     return {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
-
-
-def joined(histories: Sequence[History]) -> History:
-    """Return histories end to end."""
-    return History(
-        np.concatenate([history.items for history in histories]),
-        np.concatenate([history.types for history in histories]),
-        np.concatenate([history.values for history in histories]),
-        np.concatenate([history.times for history in histories]),
-    )
 
 
 def _by_length(lengths: list[int]) -> Iterator[Ints]:

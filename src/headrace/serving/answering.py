@@ -28,7 +28,7 @@ from headrace.serving.arena import Arena, Asked
 from headrace.serving.models import LoadedModel
 from headrace.serving.questions import PastEvent, Question
 from headrace.serving.schema import DELETED
-from headrace.serving.states import UserState, float_values
+from headrace.serving.states import Grown, UserState, float_values
 from headrace.serving.store import StoredItem
 
 _SECOND_US = 1_000_000
@@ -139,11 +139,23 @@ class Answering:
             if self.indexed is not None:
                 self.indexed.change(keys)
 
-    def change(self, key: int, before: History, after: History, first: int) -> None:
-        """Take in that a user's history is another one from place `first` on."""
+    def changed(self, key: int, grown: Grown) -> None:
+        """Take in that a user's history is another one, which `count` will count."""
         if self.arena is not None:
-            self.arena.changed(key, first)
-        self.behaviour.change(before, after, first=first)
+            self.arena.changed(key, grown.first)
+
+    def unread(self, state: UserState | None) -> int:
+        """Return how many events a question about a user will have to read."""
+        return 0 if self.arena is None or state is None else self.arena.unread(state.key, len(state.history))
+
+    def count(self, grown: Sequence[Grown]) -> None:
+        """Count what has become of the histories of several users."""
+        longer = [one for one in grown if one.first == len(one.before)]
+        if longer:
+            self.behaviour.extend([one.after for one in longer], [one.first for one in longer])
+        for one in grown:
+            if one.first < len(one.before):
+                self.behaviour.change(one.before, one.after, first=one.first)
 
     def forget(self, state: UserState) -> None:
         """Drop what was computed of a user, and take their events out of the counts."""
@@ -156,8 +168,12 @@ class Answering:
         if self.arena is not None:
             self.arena.clear()
 
-    def requests(self, asked: Sequence[tuple[Question, UserState | None]], now: int) -> list[Request]:
+    def requests(
+        self, asked: Sequence[tuple[Question, UserState | None]], now: int, *, alone: bool = False
+    ) -> list[Request]:
         """Turn questions into requests, with the vectors of the users where there is a model.
+
+        `alone` leaves the model out, as in `answer`.
 
         Raises:
             DataError: an event type that nobody has heard of.
@@ -165,7 +181,7 @@ class Answering:
         kinds = [None if q.event_type is None else self.type_index(q.event_type) for q, _ in asked]
         histories = [self._past(question, state, now) for question, state in asked]
         users: Iterable[Floats | None] = [None] * len(asked)
-        if self.arena is not None:
+        if self.arena is not None and not alone:
             self._follow_types()
             keys = [None if state is None else state.key for _, state in asked]
             users = self.arena.users([Asked(key, past, now) for key, past in zip(keys, histories, strict=True)])
@@ -189,14 +205,18 @@ class Answering:
             return self._history(question.history, now)
         return EMPTY_HISTORY if state is None else state.history
 
-    def answer(self, requests: Sequence[Request]) -> list[Answer]:
-        """Answer requests, together; a ranking of given items may hold a title more than once."""
-        scorer = default_scorer(self.seen) if self.model is None else Scorer(self.model.info.blend)
+    def answer(self, requests: Sequence[Request], *, alone: bool = False) -> list[Answer]:
+        """Answer requests, together; a ranking of given items may hold a title more than once.
+
+        `alone` lets the counts answer without the model.
+        """
+        sources = replace(self._sources, encoder=None) if alone else self._sources
+        scorer = default_scorer(self.seen) if self.model is None or alone else Scorer(self.model.info.blend)
         answers: dict[int, Answer] = {}
         for rules, given in ((self._rules, False), (self._rules_of_given, True)):
             places = [place for place, request in enumerate(requests) if (request.only is not None) == given]
             if places:
-                found = recommend([requests[p] for p in places], sources=self._sources, rules=rules, scorer=scorer)
+                found = recommend([requests[p] for p in places], sources=sources, rules=rules, scorer=scorer)
                 answers.update(zip(places, found, strict=True))
         return [answers[place] for place in range(len(requests))]
 
@@ -293,7 +313,7 @@ def warm_up(settings: Settings) -> None:
     log = EventLog(users, history.items, history.types, history.values, history.times, n_users=1, n_items=3)
     answering.behaviour.add_log(log)
     answering.behaviour.change(history, EMPTY_HISTORY)
-    answering.behaviour.change(EMPTY_HISTORY, history)
+    answering.count([Grown(EMPTY_HISTORY, history, 0), Grown(history.part(0, 1), history, 0)])
     for seen in ("include", "exclude"):
         answering.answer([Request(history, seen=seen, time=4 * _SECOND_US)])
     answering.similar("1", 2)

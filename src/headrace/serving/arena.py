@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from headrace.data.log import Floats, History, Ints, ranges
+from headrace.data.log import Floats, History, Ints, joined, ranges
 from headrace.ranking.item_vectors import ItemVectors
-from headrace.ranking.network import Network, joined
+from headrace.ranking.network import Network
 from headrace.ranking.step_kernels import PAGE, NewEvents
 from headrace.ranking.stepping import Precision, Stepper
 
@@ -104,6 +104,12 @@ class Arena:
         for start in range(0, len(asked), together):
             found[start : start + together] = self._users(asked[start : start + together])
         return found
+
+    def unread(self, key: int, events: int) -> int:
+        """Return how many events a user's vector would take to read, who has so many."""
+        seat = self._seats.get(key)
+        known = 0 if seat is None or not seat.read else seat.start + seat.read
+        return min(events - known, self._stepper.shape.reach)
 
     def changed(self, key: int, first: int) -> None:
         """Take in that a user's history has become longer, and another one from place `first` on."""

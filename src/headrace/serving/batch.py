@@ -24,6 +24,8 @@ from headrace.serving.store import Store, StoredItem, item_columns, largest, rea
 
 _CHUNK = 5000
 """Values in one `IN (...)`; SQLite allows 32,766."""
+_ROWS_TOGETHER = 50
+"""Rows of one statement; the driver keeps some 100 statements ready, and each number of rows is one of its own."""
 
 Value = TypeVar("Value")
 
@@ -134,9 +136,7 @@ class Batch:
     def prefetch(self, coming: Iterable[Event]) -> None:
         """Read what is known of the users and event ids of the whole group, in as few statements as possible."""
         listed = list(coming)
-        for some in chunks({event.user_id for event in listed}, _CHUNK):
-            query = select(users.c.user_id, users.c.key).where(users.c.user_id.in_(some))
-            self._users.update((row.user_id, row.key) for row in self.connection.execute(query))
+        self._users.update(known_users(self.connection, {event.user_id for event in listed}))
         for some in chunks({event.event_id for event in listed if event.event_id is not None}, _CHUNK):
             query = select(events, users.c.user_id, items.c.item_id)
             query = query.join(users, users.c.key == events.c.user_key).join(items, items.c.key == events.c.item_key)
@@ -326,17 +326,32 @@ def merge_item(item: Item, changes: Mapping[str, object]) -> Item:
     return msgspec.convert(merged, Item)
 
 
+def known_users(connection: Connection, ids: Iterable[str]) -> dict[str, int]:
+    """Return the keys of those users that the store knows."""
+    sql = "SELECT json_group_array(user_id), json_group_array(key) FROM users "
+    sql += "WHERE user_id IN (SELECT value FROM json_each(?))"
+    row = connection.exec_driver_sql(sql, (msgspec.json.encode(list(ids)).decode(),)).one()
+    known: list[str] = msgspec.json.decode(row[0])
+    return dict(zip(known, msgspec.json.decode(row[1], type=list[int]), strict=True))
+
+
 def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Scalar]]) -> None:
-    """Insert rows that name the same columns, past SQLAlchemy's work on each row, which takes most of the time."""
-    sql, names = _insert_statement(table, connection.dialect, tuple(rows[0]))
-    connection.exec_driver_sql(sql, [tuple(row[name] for name in names) for row in rows])
+    """Insert rows that name the same columns, past SQLAlchemy's work on each row, which takes most of the time.
+
+    Many rows are one statement: at its end alone the driver gives the interpreter lock away and waits for it.
+    """
+    sql, row_sql, names = _insert_statement(table, connection.dialect, tuple(rows[0]))
+    for some in chunks(rows, _ROWS_TOGETHER):
+        cells = tuple(row[name] for row in some for name in names)
+        connection.exec_driver_sql(sql + f", {row_sql}" * (len(some) - 1), cells)
 
 
 @lru_cache(maxsize=64)
-def _insert_statement(table: Table, dialect: Dialect, columns: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    """Return the statement in the words of a database, and the columns in the order of its places."""
+def _insert_statement(table: Table, dialect: Dialect, columns: tuple[str, ...]) -> tuple[str, str, tuple[str, ...]]:
+    """Return the statement in the words of a database, its part for a row, and the columns in the order of places."""
     compiled = insert(table).compile(dialect=dialect, column_keys=list(columns))
-    return str(compiled), tuple(getattr(compiled, "positiontup", None) or columns)
+    sql = str(compiled)
+    return sql, sql[sql.rindex("(") :], tuple(getattr(compiled, "positiontup", None) or columns)
 
 
 def write_meta(connection: Connection, key: str, value: str) -> None:

@@ -1,7 +1,12 @@
-"""The engine: one thread that owns counts, histories, catalogue and model, and answers questions in batches.
+"""The engine: what owns counts, histories, catalogue and model, and answers questions in batches.
 
-All that it is told or asked stands in one queue in the order of arrival. The writer tells it of a commit before the
+All that it is told or asked stands in one line in the order of arrival. The writer tells it of a commit before the
 client hears of it, so a question that a client asks after its event was acknowledged always stands behind that event.
+
+Two threads work one behind the other. The first knows the users: it keeps their histories and the encoder's states.
+The second knows the items: it counts, and makes lists. What the first hands over is done in the order in which it was
+taken from the line, so that a list counts in the same events as the state of its user. Everything else, an item that
+changes, say, or another model, is done by the first thread while the second has nothing to do.
 """
 
 from __future__ import annotations
@@ -9,29 +14,30 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
 from itertools import groupby
-from typing import TypeVar
-from uuid import uuid4
+from operator import attrgetter
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import polars as pl
 
-from headrace.core.errors import HeadraceError, LateError, OverloadedError
+from headrace.core.errors import LateError, OverloadedError
 from headrace.core.settings import Settings
 from headrace.data.log import EMPTY_HISTORY, Floats
 from headrace.ranking.catalogue import Catalogue
-from headrace.ranking.requests import Answer
 from headrace.serving import snapshots
 from headrace.serving.answering import Answering, warm_up
-from headrace.serving.batch import AnswerRecord, Commit
+from headrace.serving.batch import Commit
+from headrace.serving.line import Line, Taken, settle
+from headrace.serving.list_maker import ListMaker, fail
 from headrace.serving.models import LoadedModel
 from headrace.serving.moments import iso_time
-from headrace.serving.questions import NO_MODEL, Given, Question, Waiting
-from headrace.serving.states import Histories, ItemHashes, UserState
+from headrace.serving.questions import DEGRADED, NO_MODEL, Given, Prepared, Question, Waiting
+from headrace.serving.stage import Stage
+from headrace.serving.states import Grown, Histories, ItemHashes, UserState
 from headrace.serving.store import Store, StoredItem
 from headrace.serving.telemetry import Telemetry
 from headrace.serving.writer import erasures
@@ -39,12 +45,17 @@ from headrace.serving.writer import erasures
 AT_LEAST_S = 2.0
 """How long a question with `at_least` waits for that event."""
 
-_BEHIND = 32
-"""Commits that may wait to be counted in; a commit holds what came while the one before was written."""
-_PATIENCE_S = 5.0
+_EVENTS_TOGETHER = 1024
+"""New events that are read together: whoever stands in a batch with many that were not in memory does not wait long."""
 
 Result = TypeVar("Result")
-Task = Callable[[], None]
+
+
+class _Told(NamedTuple):
+    """Commits that were taken in, and what they have made of the histories of users."""
+
+    commits: list[Commit]
+    grown: list[Grown]
 
 
 class Engine:
@@ -74,18 +85,17 @@ class Engine:
         self.answering.habit = self._counted.repeats.habit
         self.applied = store.last_sequence()
         self._erased = erasures(store)
-        self.record: Callable[[AnswerRecord], None] = lambda _: None
-        self._queue: deque[Waiting | Task] = deque()
-        self._asked = self._told = 0
+        serving = settings.serving
+        self._deadline_s = serving.deadline_ms / 1000
+        self._line = Line(limit=serving.queue, wait_s=self._deadline_s / 4)
+        self._lists = Stage("headrace-lists")
+        self.maker = ListMaker(self.answering, telemetry, self._line.counted)
         self._early: list[Waiting] = []
-        self._wake = threading.Condition()
-        self._room = threading.Condition()
-        self._stopping = False
+        self._uncounted = _Told([], [])
         self._thread = threading.Thread(target=self._run, name="headrace-engine", daemon=True)
         self._held: UserState | None = None
-        self._complete = True
         self._snapshots = snapshots.Snapshots(store, telemetry, saved=self._counted.saved)
-        telemetry.watch_queue("engine", lambda: len(self._queue))
+        telemetry.watch_queue("engine", lambda: len(self._line))
         telemetry.events_seen.set_function(lambda: self.applied)
         telemetry.user_bytes.set_function(lambda: self._histories.bytes)
         telemetry.state_bytes.set_function(lambda: self.answering.state_bytes)
@@ -93,14 +103,14 @@ class Engine:
 
     def start(self) -> None:
         """Begin to answer."""
+        self._lists.start()
         self._thread.start()
 
     def stop(self) -> None:
         """Answer all that waits and end."""
-        with self._wake:
-            self._stopping = True
-            self._wake.notify()
+        self._line.stop()
         self._thread.join()
+        self._lists.stop()
 
     @property
     def alive(self) -> bool:
@@ -112,10 +122,10 @@ class Engine:
 
         Raises:
             OverloadedError: too many wait.
-            LateError (from the future): `at_least` did not come in time.
+            LateError (from the future): it waited past its deadline, or `at_least` did not come in time.
         """
         waiting = Waiting(question)
-        self._admit(waiting)
+        self._line.admit(waiting)
         return waiting.future
 
     def read(self, verb: Callable[[], Result]) -> Future[Result]:
@@ -127,29 +137,25 @@ class Engine:
         future: Future[Result] = Future()
 
         def task() -> None:
-            with self._wake:
-                self._asked -= 1
-            _settle(future, verb)
+            self._line.served()
+            settle(future, verb)
 
-        self._admit(task)
+        self._line.admit(task)
         return future
 
     def run(self, verb: Callable[[], Result]) -> Future[Result]:
         """Do something of the service's own between questions; see `read`, but it is never refused."""
         future: Future[Result] = Future()
-        self._tell(lambda: _settle(future, verb))
+        self._line.tell(lambda: settle(future, verb))
         return future
 
     def committed(self, commit: Commit) -> None:
         """Take in what a transaction changed."""
-        with self._room:
-            self._told += 1
-        self._tell(lambda: self._take_in(commit))
+        self._line.tell(commit)
 
     def catch_up(self) -> None:
-        """Wait while more than `_BEHIND` commits stand in the queue, so that answers never fall far behind events."""
-        with self._room:
-            self._room.wait_for(lambda: self._told <= _BEHIND or not self.alive, timeout=_PATIENCE_S)
+        """Wait while many commits are not counted in, so that answers never fall far behind events."""
+        self._line.catch_up(lambda: self.alive)
 
     def hold(self, user_id: str) -> Future[None]:
         """Take in all that was told, then keep a user's history, which `forgotten` must take out of the counts."""
@@ -184,7 +190,7 @@ class Engine:
     @property
     def waiting(self) -> int:
         """What stands in the queue."""
-        return len(self._queue)
+        return len(self._line)
 
     @property
     def unsaved(self) -> bool:
@@ -210,77 +216,58 @@ class Engine:
         """Wait for the snapshot that is being written."""
         self._snapshots.finish()
 
-    def _admit(self, asked: Waiting | Task) -> None:
-        with self._wake:
-            if self._asked >= self._settings.serving.queue:
-                raise OverloadedError(
-                    f"at most {self._settings.serving.queue} questions may wait, {self._asked} do; try again later"
-                )
-            self._asked += 1
-            self._queue.append(asked)
-            self._wake.notify()
-
-    def _tell(self, task: Task) -> None:
-        with self._wake:
-            self._queue.append(task)
-            self._wake.notify()
-
     def _run(self) -> None:
-        while True:
-            with self._wake:
-                self._wake.wait_for(lambda: self._queue or self._stopping, timeout=0.05 if self._early else None)
-                taken = self._take()
-                done = self._stopping and taken is None
-            if done:
-                self._refuse_early(float("inf"))
-                return
+        while not self._line.stopped:
+            taken = self._line.take(self._settings.serving.batch, timeout=0.05 if self._early else None)
             if callable(taken):
-                self._guard(taken)
-            elif taken:
-                self._answer(taken)
+                self._lists.settle()
+                taken()
+            elif taken is not None:
+                self._take_in(taken)
             if self._early:
                 self._refuse_early(time.perf_counter())
+        self._lists.settle()
+        self._refuse_early(float("inf"))
 
-    def _take(self) -> list[Waiting] | Task | None:
-        """Take one thing told, or the questions that stand together."""
-        if not self._queue:
-            return None
-        if callable(self._queue[0]):
-            return self._queue.popleft()  # type: ignore[return-value]  # just seen to be a task
-        questions: list[Waiting] = []
-        while self._queue and len(questions) < self._settings.serving.batch:
-            first = self._queue[0]
-            if callable(first):
-                break
-            self._queue.popleft()
-            self._asked -= 1
-            if first.future.set_running_or_notify_cancel():
-                questions.append(first)
-        return questions
+    def _take_in(self, taken: Taken) -> None:
+        """Take commits into catalogue and histories, answer questions, and hand both on to the second thread."""
+        for commit in taken.commits:
+            self._uncounted.commits.append(commit)
+            try:
+                self._apply(commit)
+            except Exception:  # whatever it was, the counts lack a part of this commit
+                self._telemetry.errors.labels("engine").inc()
+                logging.getLogger(__name__).exception("the engine could not take something in")
+                self._distrust()
+        ready = [w for w in self._early if w.question.at_least <= self.applied]
+        if ready:
+            self._early = [w for w in self._early if w.question.at_least > self.applied]
+            self._answer(ready, alone=False)
+        if taken.questions:
+            # A model that is late is left out, and the counts answer alone, until the line is short again.
+            late = time.perf_counter() - taken.questions[0].since > self._deadline_s / 4
+            self._answer(self._in_time(taken.questions), alone=late and self.answering.model is not None)
+        if self._uncounted.commits:
+            self._hand_on(None)
 
-    def _guard(self, task: Task) -> None:
-        try:
-            task()
-        except Exception:
-            self._telemetry.errors.labels("engine").inc()
-            logging.getLogger(__name__).exception("the engine could not take something in")
+    def _hand_on(self, batch: Prepared | None) -> None:
+        """Let the second thread count what was taken in, and make lists of a batch."""
+        told, self._uncounted = self._uncounted, _Told([], [])
 
-    def _take_in(self, commit: Commit) -> None:
-        try:
-            self._apply(commit)
-        except Exception:  # whatever it was, the counts lack a part of this commit; `_guard` reports it
-            self._distrust()
-            raise
-        finally:
-            with self._room:
-                self._told -= 1
-                self._room.notify()
+        def work() -> None:
+            if told.commits:
+                self.maker.count(*told)
+            if batch is not None:
+                self.maker.make(batch)
 
-    def _distrust(self) -> None:
-        self._complete = False
-        self.answering.distrust()
+        if self._lists.idle and not len(self._line):
+            work()  # nothing else waits: it is faster to do it here
+        else:
+            self._lists.do(work)
 
     def _apply(self, commit: Commit) -> None:
+        if commit.mentioned or commit.items:
+            self._lists.settle()
         for key, item_id in commit.mentioned:
             self._hashes.append(item_id)
             self.answering.mention(key, item_id)
@@ -289,27 +276,31 @@ class Engine:
         until, self.applied = self.applied, commit.events[-1].sequence if commit.events else self.applied
         if commit.events and commit.events[0].sequence != until + 1:
             self._distrust()  # a commit before this one was never handed over
-        by_user = sorted(commit.events, key=lambda event: event.user_key)
-        for key, events in groupby(by_user, key=lambda event: event.user_key):
-            before, after, first = self._histories.add(list(events), until)
-            self.answering.change(key, before, after, first)
-            self._counted.repeats.change(before, after, first)
+        for key, events in groupby(sorted(commit.events, key=_user_key), key=_user_key):
+            one = self._histories.add(list(events), until)
+            self.answering.changed(key, one)
+            self._counted.repeats.change(*one)
+            self._uncounted.grown.append(one)
         if commit.events:
             self.answering.habit = self._counted.repeats.habit
             newest = max(event.time for event in commit.events)
             self._counted.newest = newest if self._counted.newest is None else max(self._counted.newest, newest)
-            self._telemetry.count_events(len(commit.events))
-            if commit.since is not None:
-                self._telemetry.visible.observe(time.perf_counter() - commit.since)
-        self._telemetry.events.labels("duplicate").inc(commit.duplicates)
-        for model, count in commit.followed.items():
-            self._telemetry.followed.labels(model).inc(count)
-        if self._early:
-            ready = [w for w in self._early if w.question.at_least <= self.applied]
-            self._early = [w for w in self._early if w.question.at_least > self.applied]
-            self._answer(ready)
 
-    def _answer(self, waiting: list[Waiting]) -> None:
+    def _distrust(self) -> None:
+        self._lists.settle()
+        self.maker.complete = False
+        self.answering.distrust()
+
+    def _in_time(self, waiting: list[Waiting]) -> list[Waiting]:
+        """Return those that can still be answered in time; the others are told so."""
+        latest = time.perf_counter() - self._deadline_s
+        for one in waiting:
+            if one.since < latest:
+                message = f"it waited longer than {1000 * self._deadline_s:g} ms to be answered; try again later"
+                one.future.set_exception(LateError(message))
+        return [one for one in waiting if one.since >= latest]
+
+    def _answer(self, waiting: list[Waiting], *, alone: bool) -> None:
         """Answer those whose event is counted in; the others wait for theirs."""
         early = [w for w in waiting if w.question.at_least > self.applied]
         asked = [w for w in waiting if w.question.at_least <= self.applied] if early else waiting
@@ -321,37 +312,50 @@ class Engine:
             )
         if not asked:
             return
-        try:
-            self._answer_together(asked)
-        except Exception as error:
-            left = [w for w in asked if not w.future.done()]
-            if len(asked) > 1:  # one of them is to blame: the others get their answer
-                for one in left:
-                    self._answer([one])
-                return
-            if not isinstance(error, HeadraceError):
-                logging.getLogger(__name__).error("a question failed", exc_info=error)
-            for one in left:
-                one.future.set_exception(error)
+        began = time.perf_counter()
+        for some in self._portions(asked, alone=alone):
+            self._prepare(some, alone=alone)
+        self._line.took(time.perf_counter() - began, len(asked))
 
-    def _answer_together(self, asked: list[Waiting]) -> None:
+    def _portions(self, asked: list[Waiting], *, alone: bool) -> Iterator[list[tuple[Waiting, UserState | None]]]:
+        """Yield questions with the states of their users, as many as have few enough new events to read."""
+        portion: list[tuple[Waiting, UserState | None]] = []
+        events = 0
+        for one in asked:
+            try:
+                state = self._state(one.question)
+            except Exception as error:
+                fail(one, error)
+                continue
+            unread = 0 if alone else self.answering.unread(state)
+            if portion and events + unread > _EVENTS_TOGETHER:
+                yield portion
+                portion, events = [], 0
+            portion.append((one, state))
+            events += unread
+        if portion:
+            yield portion
+
+    def _prepare(self, some: Sequence[tuple[Waiting, UserState | None]], *, alone: bool) -> None:
+        """Turn questions into requests, and hand them on."""
         now = self._clock()
-        states = [self._state(w.question) for w in asked]
-        requests = self.answering.requests([(w.question, s) for w, s in zip(asked, states, strict=True)], now)
-        for one, state, answer in zip(asked, states, self.answering.answer(requests), strict=True):
-            self._give(one, state, answer, now)
+        try:
+            asked = [(waiting.question, state) for waiting, state in some]
+            requests = self.answering.requests(asked, now, alone=alone)
+        except Exception as error:
+            if len(some) == 1:
+                fail(some[0][0], error)
+                return
+            for one in some:  # one of them is to blame: the others get their answer
+                self._prepare([one], alone=alone)
+            return
+        model = DEGRADED if alone else self.answering.version or NO_MODEL
+        keys = [None if state is None else state.key for _, state in some]
+        waiting = [waiting for waiting, _ in some]
+        self._hand_on(Prepared(waiting, keys, requests, model, self.applied, self.as_of, now))
 
     def _state(self, question: Question) -> UserState | None:
         return None if question.user_id is None else self._histories.get(question.user_id, self.applied)
-
-    def _give(self, waiting: Waiting, state: UserState | None, answer: Answer, now: int) -> None:
-        model = self.answering.version or NO_MODEL
-        given = Given(uuid4().hex, model, self.applied, self.as_of, self.answering.listed(answer))
-        key = None if state is None else state.key
-        # Recorded first: the client may send an event that names this answer at once.
-        self.record(AnswerRecord(given.recommendation_id, key, self.applied, model, answer.items.tolist(), now))
-        self._telemetry.count_answer(model, time.perf_counter() - waiting.since)
-        waiting.future.set_result(given)
 
     def _refuse_early(self, now: float) -> None:
         late = [w for w in self._early if now - w.since > AT_LEAST_S]
@@ -380,7 +384,7 @@ class Engine:
 
     def _save(self) -> None:
         # Incomplete counts are never written: the last snapshot is true, and the next start counts in what came since.
-        if not self._complete or not self._snapshots.due(self.applied):
+        if not self.maker.complete or not self._snapshots.due(self.applied):
             return
         window = self.answering.behaviour.transitions.window
         labels = snapshots.labels_of(self._store, sequence=self.applied, erased=self._erased, window=window)
@@ -388,13 +392,4 @@ class Engine:
         self._snapshots.write(arrays, labels | self._counted.labels(), self.applied)
 
 
-def _settle(future: Future[Result], verb: Callable[[], Result]) -> None:
-    """Run a verb and pass on its result, or its error, to whoever waits; nobody may wait any more."""
-    if not future.set_running_or_notify_cancel():
-        return
-    try:
-        future.set_result(verb())
-    except Exception as error:
-        if not isinstance(error, HeadraceError):
-            logging.getLogger(__name__).error("the engine could not do something", exc_info=error)
-        future.set_exception(error)
+_user_key = attrgetter("user_key")

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 
@@ -63,7 +63,7 @@ class Service:
         self.engine = Engine(store, listed, settings=settings, telemetry=self.telemetry, clock=clock)
         self.writer = Writer(store, self.engine, queue=settings.serving.queue, telemetry=self.telemetry, clock=clock)
         self._eraser = Eraser(store, self.writer)
-        self.engine.record = self.writer.record
+        self.engine.maker.record = self.writer.record
         self.desk = CatalogueDesk(store, self.writer, self.engine, clock)
         self.telemetry.watch_queue("writer", lambda: self.writer.waiting)
         self._stored_scale = msgspec.json.decode(store.read_meta("scale") or "null", type=Scale | None)
@@ -111,6 +111,10 @@ class Service:
             (service or store).close()
             raise
         return service
+
+    def settle_with(self, together: Callable[[], AbstractContextManager[None]]) -> None:
+        """Let futures that are settled at the same time be settled inside `together`."""
+        self.engine.maker.together = self.writer.together = together
 
     def close(self) -> None:
         """Store and answer what waits, write a snapshot, and end; a second call does nothing."""

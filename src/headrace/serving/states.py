@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.core.order import Hashes, id_hash, id_hashes, pair_hash
-from headrace.data.log import EMPTY_HISTORY, EventLog, Floats, History, Longs
+from headrace.core.order import Hashes, id_hash, id_hashes, pair_hash, pair_hash_of
+from headrace.data.log import EMPTY_HISTORY, EventLog, Floats, History, Ints, Longs
 from headrace.serving.batch import Applied
 from headrace.serving.store import Rows, Store
-
-Order: TypeAlias = NDArray[np.intp]
 
 _USER_BYTES = 1090
 """The Python objects of one user, measured with tracemalloc: the id, six array headers, the place in the cache."""
 _EVENT_BYTES = 36
 """item, type, value: 4 bytes each; time, tie-breaker, sequence: 8 each."""
+_ROOM = 8
+"""Events that there is room for at least behind a history that has grown."""
+_NAN, _LARGEST = float("nan"), float(np.finfo(np.float32).max)
 
 
 class ItemHashes:
@@ -38,25 +38,114 @@ class ItemHashes:
         self._hashes[self._count] = id_hash(item_id)
         self._count += 1
 
-    def of(self, keys: Longs) -> Hashes:
+    def of(self, keys: Ints | Longs) -> Hashes:
         """Return the hashes of keys."""
         return self._hashes[keys]
 
+    def of_one(self, key: int) -> int:
+        """Return the hash of a key."""
+        return int(self._hashes[key])
 
-@dataclass
-class UserState:
-    """One user: who they are and what they did, canonical order."""
 
-    key: int
-    user_hash: int
-    history: History
+class Columns(NamedTuple):
+    """A user's events in canonical order, with room behind them; each (n,). `ties` break equal times."""
+
+    items: Ints
+    types: Ints
+    values: Floats
+    times: Longs
     ties: Hashes
     sequences: Longs
+
+    def part(self, end: int, room: int) -> Columns:
+        """Return copies of the first `end` events with room for so many in all."""
+        return Columns._make(np.concatenate((column[:end], np.empty(room - end, column.dtype))) for column in self)
+
+
+_NONE = Columns(
+    EMPTY_HISTORY.items,
+    EMPTY_HISTORY.types,
+    EMPTY_HISTORY.values,
+    EMPTY_HISTORY.times,
+    np.empty(0, np.uint64),
+    np.empty(0, np.int64),
+)
+
+
+class UserState:
+    """One user: who they are and what they did, canonical order.
+
+    A history that was given away stays as it is: an event that comes last is written behind it, where there is room,
+    and the next history is longer.
+    """
+
+    __slots__ = ("_columns", "history", "key", "user_hash")
+    _columns: Columns
+
+    def __init__(self, key: int, user_hash: int, columns: Columns = _NONE) -> None:
+        """Take over columns that nobody else writes to."""
+        self.key = key
+        self.user_hash = user_hash
+        self._set(columns, len(columns.items))
 
     @property
     def size(self) -> int:
         """Bytes that it takes."""
-        return _USER_BYTES + _EVENT_BYTES * len(self.history)
+        return _USER_BYTES + _EVENT_BYTES * len(self._columns.items)
+
+    @property
+    def sequences(self) -> Longs:
+        """(n,) the sequence number of each event of the history."""
+        return np.asarray(self._columns.sequences[: len(self.history)], np.int64)
+
+    def add(self, events: Sequence[Applied], hashes: ItemHashes) -> int:
+        """Add events, by sequence; return the first place of the history that is another one than before."""
+        first = n = len(self.history)
+        for event in events:
+            # Most events are the newest of their user: then nothing has to be sorted.
+            if not self._append(n, event, pair_hash_of(self.user_hash, hashes.of_one(event.item_key))):
+                self._set(self._columns, n)
+                return min(first, self._sort_in(events[n - first :], hashes))
+            n += 1
+        self._set(self._columns, n)
+        return first
+
+    def _append(self, n: int, event: Applied, tie: int) -> bool:
+        """Write an event behind the first n; False, and nothing done, if it belongs before one of them."""
+        columns = self._columns
+        if n and (event.time, tie) < (columns.times[n - 1], columns.ties[n - 1]):
+            return False
+        if n == len(columns.items):
+            self._columns = columns = columns.part(n, n + max(_ROOM, n // 4))
+        value = _NAN if event.value is None else min(max(event.value, -_LARGEST), _LARGEST)
+        columns.items[n], columns.types[n], columns.values[n] = event.item_key, event.type, value
+        columns.times[n], columns.ties[n], columns.sequences[n] = event.time, tie, event.sequence
+        return True
+
+    def _sort_in(self, events: Sequence[Applied], hashes: ItemHashes) -> int:
+        n = len(self.history)
+        columns = self._columns.part(n, n + len(events))
+        columns.items[n:] = [event.item_key for event in events]
+        columns.types[n:] = [event.type for event in events]
+        columns.values[n:] = float_values([event.value for event in events])
+        columns.times[n:] = [event.time for event in events]
+        columns.ties[n:] = pair_hash(np.full(len(events), self.user_hash, np.uint64), hashes.of(columns.items[n:]))
+        columns.sequences[n:] = [event.sequence for event in events]
+        order = np.lexsort((columns.sequences, columns.ties, columns.times))
+        self._set(Columns._make(column[order] for column in columns), len(order))
+        return int(np.argmax(order != np.arange(len(order))))
+
+    def _set(self, columns: Columns, n: int) -> None:
+        self._columns = columns
+        self.history = History(columns.items[:n], columns.types[:n], columns.values[:n], columns.times[:n])
+
+
+class Grown(NamedTuple):
+    """A user's history before and after events came, and the first place at which the two differ."""
+
+    before: History
+    after: History
+    first: int
 
 
 class Histories:
@@ -82,42 +171,37 @@ class Histories:
         key, rows = found
         return self._keep(user_id, state_of_rows(rows, self._hashes, (key, user_id)))
 
-    def add(self, events: Sequence[Applied], until: int) -> tuple[History, History, int]:
-        """Add events of one user and return their history before, after, and the first place that differs.
+    def add(self, events: Sequence[Applied], until: int) -> Grown:
+        """Add events of one user and return what has become of their history.
 
         Args:
             events: of one user, any order.
             until: the sequence up to which earlier events were added.
         """
         user_id = events[0].user_id
-        state = self.get(user_id, until)
-        if state is None:
-            state = UserState(events[0].user_key, id_hash(user_id), EMPTY_HISTORY, _NO_TIES, _NO_SEQUENCES)
-        grown, first = _with_events(state, events, self._hashes)
-        self._drop(user_id)
-        self._keep(user_id, grown)
-        return state.history, grown.history, first
+        state = self.get(user_id, until) or self._keep(user_id, UserState(events[0].user_key, id_hash(user_id)))
+        before, size = state.history, state.size
+        first = state.add(events, self._hashes)
+        self.bytes += state.size - size
+        self._make_room()
+        return Grown(before, state.history, first)
 
     def forget(self, user_id: str) -> None:
         """Drop a user's state."""
-        self._drop(user_id)
-
-    def _keep(self, user_id: str, state: UserState) -> UserState:
-        self._states[user_id] = state
-        self.bytes += state.size
-        while self.bytes > self._limit and len(self._states) > 1:
-            _, gone = self._states.popitem(last=False)
-            self.bytes -= gone.size
-        return state
-
-    def _drop(self, user_id: str) -> None:
         state = self._states.pop(user_id, None)
         if state is not None:
             self.bytes -= state.size
 
+    def _keep(self, user_id: str, state: UserState) -> UserState:
+        self._states[user_id] = state
+        self.bytes += state.size
+        self._make_room()
+        return state
 
-_NO_TIES = np.empty(0, np.uint64)
-_NO_SEQUENCES = np.empty(0, np.int64)
+    def _make_room(self) -> None:
+        while self.bytes > self._limit and len(self._states) > 1:
+            _, gone = self._states.popitem(last=False)
+            self.bytes -= gone.size
 
 
 def state_of_rows(rows: Rows, hashes: ItemHashes, user: tuple[int, str]) -> UserState:
@@ -126,13 +210,15 @@ def state_of_rows(rows: Rows, hashes: ItemHashes, user: tuple[int, str]) -> User
     ties = pair_hash(np.full(len(rows), user_hash, np.uint64), hashes.of(rows["item"]))
     order = np.lexsort((rows["sequence"], ties, rows["time"]))
     rows, ties = rows[order], ties[order]
-    history = History(
+    columns = Columns(
         rows["item"].astype(np.int32),
         rows["type"].astype(np.int32),
         _float32(rows["value"]),
         rows["time"].astype(np.int64),
+        ties,
+        rows["sequence"].astype(np.int64),
     )
-    return UserState(user[0], user_hash, history, ties, rows["sequence"].astype(np.int64))
+    return UserState(user[0], user_hash, columns)
 
 
 def canonical_log(store: Store, hashes: ItemHashes) -> EventLog:
@@ -170,28 +256,4 @@ def float_values(values: Sequence[float | None]) -> Floats:
 
 
 def _float32(values: NDArray[np.float64]) -> Floats:
-    largest = float(np.finfo(np.float32).max)
-    return np.clip(values, -largest, largest).astype(np.float32)
-
-
-def _with_events(state: UserState, events: Sequence[Applied], hashes: ItemHashes) -> tuple[UserState, int]:
-    items = np.array([event.item_key for event in events], np.int64)
-    new_ties = pair_hash(np.full(len(events), state.user_hash, np.uint64), hashes.of(items))
-    old = state.history
-    times = np.concatenate((old.times, np.array([event.time for event in events], np.int64)))
-    ties = np.concatenate((state.ties, new_ties))
-    sequences = np.concatenate((state.sequences, np.array([event.sequence for event in events], np.int64)))
-    kinds = np.concatenate((old.types, np.array([event.type for event in events], np.int32)))
-    values = np.concatenate((old.values, float_values([event.value for event in events])))
-    both_items = np.concatenate((old.items, items.astype(np.int32)))
-    # Most events are the newest of their user: then nothing has to be sorted.
-    tail = max(0, len(old) - 1)
-    late = np.any(np.lexsort((sequences[tail:], ties[tail:], times[tail:])) != np.arange(len(times) - tail))
-    if not late:
-        return UserState(state.key, state.user_hash, History(both_items, kinds, values, times), ties, sequences), len(
-            old
-        )
-    order = np.lexsort((sequences, ties, times))
-    first = int(np.argmax(order != np.arange(len(order))))
-    history = History(both_items[order], kinds[order], values[order], times[order])
-    return UserState(state.key, state.user_hash, history, ties[order], sequences[order]), min(first, len(old))
+    return np.clip(values, -_LARGEST, _LARGEST).astype(np.float32)

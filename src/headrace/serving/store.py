@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 from uuid import uuid4
 
 import msgspec
@@ -63,7 +63,10 @@ class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
     received: int
 
 
-_HISTORY = "e.sequence, e.item_key, e.time, e.type, e.value"
+# One row of lists, not a row for each event: the driver gives the interpreter lock away and waits for it at each row.
+_COLUMNS = ("e.sequence", "e.item_key", "e.time", "e.type", "min(max(e.value, -1e39), 1e39)")
+_HISTORY = ", ".join(f"json_group_array({column})" for column in _COLUMNS)
+_HISTORY_LISTS = tuple(msgspec.json.Decoder(list[Any]) for _ in _COLUMNS)
 
 
 class Store:
@@ -151,12 +154,10 @@ class Store:
 
     def read_history(self, user_id: str, until: int) -> tuple[int, Rows] | None:
         """Return a user's key and their events up to sequence `until`, as `history_rows`; None if nobody knows them."""
-        sql = f"SELECT u.key, {_HISTORY} FROM users AS u LEFT JOIN events AS e ON e.user_key = u.key "
-        sql += "AND e.sequence <= ? WHERE u.user_id = ?"
-        found = self._fetch(sql, (until, user_id))
-        if not found:
-            return None
-        return found[0][0], self._rows([row[1:] for row in found if row[1] is not None])
+        sql = f"SELECT u.key, count(e.sequence), {_HISTORY} FROM users AS u LEFT JOIN events AS e "
+        sql += "ON e.user_key = u.key AND e.sequence <= ? WHERE u.user_id = ?"
+        key, count, *lists = self._fetch(sql, (until, user_id))
+        return None if key is None else (key, self._rows(count, lists))
 
     def user_ids(self, keys: Sequence[int] | None = None) -> dict[int, str]:
         """Return user ids by key: of these keys, or all."""
@@ -168,8 +169,9 @@ class Store:
 
     def history_rows(self, user_key: int, until: int) -> Rows:
         """Return a user's events of sequence up to `until` as `HISTORY_ROW`s, in no order; NaN where no value is."""
-        sql = f"SELECT {_HISTORY} FROM events AS e WHERE e.user_key = ? AND e.sequence <= ?"
-        return self._rows(self._fetch(sql, (user_key, until)))
+        sql = f"SELECT count(*), {_HISTORY} FROM events AS e WHERE e.user_key = ? AND e.sequence <= ?"
+        count, *lists = self._fetch(sql, (user_key, until))
+        return self._rows(count, lists)
 
     def event_rows(self, after: int = 0) -> Rows:
         """Return the events of sequence above `after` as `EVENT_ROW`s, by sequence; `type` indexes `types`."""
@@ -179,8 +181,8 @@ class Store:
             rows = _cursor(connection, sql, (after,))
             return np.fromiter(((user, item, time, index[kind], n) for user, item, time, kind, n in rows), EVENT_ROW)
 
-    def _fetch(self, sql: str, values: tuple[int | str, ...]) -> list[tuple[Any, ...]]:
-        """Read by one statement, which sees one state of the store, on the driver's own connection.
+    def _fetch(self, sql: str, values: tuple[int | str, ...]) -> tuple[Any, ...]:
+        """Read one row by one statement, which sees one state of the store, on the driver's own connection.
 
         A user is read for most events and answers of a large shop, and SQLAlchemy's work is most of the time.
         """
@@ -188,18 +190,20 @@ class Store:
         try:
             cursor = connection.cursor()
             cursor.execute(sql, values)
-            return list(cursor.fetchall())
+            return cast("tuple[Any, ...]", cursor.fetchone())
         finally:
             connection.close()
 
-    def _rows(self, found: list[tuple[Any, ...]]) -> Rows:
-        """Turn rows of `_HISTORY` into `HISTORY_ROW`s."""
-        index, rows = self._type_index(), np.empty(len(found), HISTORY_ROW)
-        if found:
-            numbers, keys, times, kinds, values = zip(*found, strict=True)
+    def _rows(self, count: int, lists: Sequence[str]) -> Rows:
+        """Turn the lists of `_HISTORY` into `HISTORY_ROW`s; without events each holds a null."""
+        index, rows = self._type_index(), np.empty(count, HISTORY_ROW)
+        if count:
+            numbers, keys, times, kinds, values = (
+                decoder.decode(text) for decoder, text in zip(_HISTORY_LISTS, lists, strict=True)
+            )
             rows["sequence"], rows["item"], rows["time"] = numbers, keys, times
             rows["type"] = [index[kind] for kind in kinds]
-            rows["value"] = [np.nan if value is None else value for value in values]
+            rows["value"] = np.array(values, np.float64)  # None becomes NaN
         return rows
 
     def _type_index(self) -> dict[str, int]:

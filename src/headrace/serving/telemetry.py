@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
+
+from headrace.serving.batch import Commit
 
 _LATENCIES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _WINDOW_S = 60
@@ -98,17 +100,26 @@ class Telemetry:
         """Show the length of a queue."""
         self.queue.labels(name).set_function(length)
 
-    def count_events(self, n: int) -> None:
-        """Note that n events were accepted."""
-        self.events.labels("accepted").inc(n)
-        self._events.add(n)
+    def count_commits(self, commits: Sequence[Commit]) -> None:
+        """Note commits whose events are counted in now."""
+        now, events = time.perf_counter(), sum(len(commit.events) for commit in commits)
+        self.events.labels("accepted").inc(events)
+        self._events.add(events)
+        for commit in commits:
+            if commit.events and commit.since is not None:
+                self.visible.observe(now - commit.since)
+            self.events.labels("duplicate").inc(commit.duplicates)
+            for model, count in commit.followed.items():
+                self.followed.labels(model).inc(count)
 
-    def count_answer(self, model: str, seconds: float) -> None:
-        """Note one answer and how long it took."""
-        self.answers.labels(model).inc()
-        self.answer_seconds.observe(seconds)
-        self._answers.add(1)
-        self._latencies.append((time.perf_counter(), seconds))
+    def count_answers(self, model: str, asked: Sequence[float]) -> None:
+        """Note answers that were given now, and when each was asked for, by `perf_counter`."""
+        now = time.perf_counter()
+        self.answers.labels(model).inc(len(asked))
+        self._answers.add(len(asked))
+        for moment in asked:
+            self.answer_seconds.observe(now - moment)
+            self._latencies.append((now, now - moment))
 
     def last_minute(self) -> Minute:
         """Return what happened in the last 60 seconds."""

@@ -30,11 +30,12 @@ def serve_command(
     key = api_key()
     check_reach(settings.serving.host, key, insecure=insecure)
 
-    from headrace.app.listening import BACKLOG, address_of, listen, run_until_stopped
+    from headrace.app.listening import BACKLOG, address_of, listen
     from headrace.app.terminal import say
 
     bound = listen(settings.serving.host, settings.serving.port)
     from headrace.app.http.application import create_app
+    from headrace.app.http.front_link import serve
     from headrace.serving.service import Service
 
     service = Service.open(settings, model=model, history=history)
@@ -44,7 +45,7 @@ def serve_command(
         say(f"store: {service.store.path}")
         say(f"model: {model.resolve() if model is not None else 'none, transition counts answer'}")
         say(f"listening on {address_of(bound)}; {'the page is at /, ' if page else ''}the API is described at /docs")
-        run_until_stopped(app, bound, service.desk.give_up)
+        serve(app, service, bound, key)
     finally:
         service.close()
 

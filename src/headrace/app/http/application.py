@@ -16,7 +16,6 @@ from headrace.app.http.document import openapi_document
 from headrace.app.http.edge import Edge
 from headrace.app.http.pages import docs_files, file_routes, page_files
 from headrace.app.http.problems import on_any_error, on_headrace_error, on_http_error
-from headrace.app.http.quick import Quick
 from headrace.app.http.routes_answers import ANSWER_ROUTES
 from headrace.app.http.routes_events import EVENT_ROUTES
 from headrace.app.http.routes_items import ITEM_ROUTES
@@ -72,6 +71,5 @@ def create_app(
         logging_config=None,
     )
     app.state["document"] = openapi_document(app)
-    quick = Quick(app.asgi_handler, service)
-    app.asgi_handler = Edge(quick, api_key=api_key, free=shown, telemetry=service.telemetry)
+    app.asgi_handler = Edge(app.asgi_handler, api_key=api_key, free=shown, telemetry=service.telemetry)
     return app

@@ -9,7 +9,7 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
-from headrace.core.errors import HeadraceError, OverloadedError
+from headrace.core.errors import HeadraceError, LateError, OverloadedError
 from headrace.data.row_rules import Fault
 from headrace.serving.faults import RowFaultsError
 from headrace.serving.service import Service
@@ -52,7 +52,7 @@ def problem_of(error: Exception) -> tuple[Problem, dict[str, str]]:
     if not isinstance(error, HeadraceError):
         return problem(500, "the service failed on this request; its log says where"), {}
     faults = error.faults if isinstance(error, RowFaultsError) else None
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, OverloadedError) else {}
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, OverloadedError | LateError) else {}
     return problem(error.status, str(error), faults=faults), headers
 
 

@@ -167,6 +167,9 @@ class ServingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """How often the counts are written beside the store, so that a restart is quick."""
     answers_days: Positive = 7.0
     """How long the record of an answer is kept."""
+    answers_bytes: Count = 1_000_000_000
+    """Disk for the record of answers, within the store; beyond it the oldest are deleted, however young. A list of ten
+    takes some 230 bytes."""
     cors_origins: tuple[str, ...] = ()
     """Web origins that a browser may call from; empty turns CORS off."""
 

@@ -1,4 +1,4 @@
-"""What one transaction writes: the events, items and answers of the requests that waited together.
+"""What one transaction writes: the events and items of the requests that waited together.
 
 A request is checked as a whole before a row of it is written, so that one with a fault leaves nothing behind and does
 not disturb the others of its group.
@@ -48,17 +48,6 @@ class Applied(NamedTuple):
     type: int
     value: float | None
     time: int
-
-
-class AnswerRecord(NamedTuple):
-    """One answer given; `items` are keys, best first. `user_key` is None where the store knows no such user."""
-
-    recommendation_id: str
-    user_key: int | None
-    sequence: int
-    model: str
-    items: Sequence[int]
-    created: int
 
 
 @dataclass
@@ -217,16 +206,6 @@ class Batch:
         gone = StoredItem(before.key, DELETED, before.created, self._now, Item(item_id=item_id, available=False))
         self._write_items([gone])
         return gone
-
-    def add_answers(self, records: Sequence[AnswerRecord]) -> None:
-        """Record answers given."""
-        if not records:
-            return
-        rows = [
-            record._asdict() | {"items": msgspec.json.encode(record.items).decode(), "followed": False}
-            for record in records
-        ]
-        insert_rows(self.connection, answers, rows)
 
     def flush(self) -> None:
         """Send the rows that wait to the database."""

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
+from sqlalchemy import Connection
+
 from headrace.core.settings import ServingSettings
+from headrace.serving.answer_records import prune_by_age, prune_by_bytes
 from headrace.serving.engine import Engine
 from headrace.serving.erasing import Eraser
 from headrace.serving.telemetry import Telemetry
-from headrace.serving.writer import Writer, prune_answers
+from headrace.serving.writer import Writer
 
 _DAY_US = 86_400_000_000
 _LOOK_S = 30.0
@@ -66,4 +70,16 @@ class Housekeeping:
 
     def _prune(self) -> None:
         before = self._clock() - round(self._settings.answers_days * _DAY_US)
-        self._writer.execute(lambda connection: prune_answers(connection, before)).result()
+        self._repeat("age", lambda connection: prune_by_age(connection, before))
+        self._repeat("bytes", lambda connection: prune_by_bytes(connection, self._settings.answers_bytes))
+
+    def _repeat(self, reason: str, prune: Callable[[Connection], int]) -> None:
+        """Delete a portion after the other; in between the writer has as long for others as a portion took."""
+        started, until = time.perf_counter(), time.perf_counter() + _LOOK_S
+        while started < until and not self._ending.is_set():
+            pruned = self._writer.execute(prune).result()
+            if not pruned:
+                return
+            self._telemetry.answers_pruned.labels(reason).inc(pruned)
+            self._ending.wait(time.perf_counter() - started)
+            started = time.perf_counter()

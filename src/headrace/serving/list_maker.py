@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from headrace.core.errors import HeadraceError
+from headrace.serving.answer_records import AnswerRecord
 from headrace.serving.answering import Answering
-from headrace.serving.batch import AnswerRecord, Commit
+from headrace.serving.batch import Commit
 from headrace.serving.moments import answer_id
 from headrace.serving.questions import DEGRADED, Given, Prepared, Waiting
 from headrace.serving.states import Grown

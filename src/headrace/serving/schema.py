@@ -5,7 +5,6 @@ User ids stand in `users` alone; every other table uses the integer key, so that
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -13,9 +12,12 @@ from pathlib import Path
 
 from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, Table, Text
 
-from headrace.core.errors import FormatError
+from headrace.core.errors import FormatError, StoreError
 
-STORE_FORMAT = 1
+STORE_FORMAT = 2
+
+DEFAULT_SCENARIO = "default"
+"""The scenario of a question that names none."""
 
 MENTIONED, LISTED, DELETED = 0, 1, 2
 """Where an item stands: known from events only, in the catalogue, or taken out of it."""
@@ -72,7 +74,10 @@ answers = Table(
     Column("items", Text, nullable=False),
     Column("created", Integer, nullable=False),
     Column("followed", Boolean, nullable=False),
+    Column("scenario", Text, nullable=False, server_default=DEFAULT_SCENARIO),
+    Column("propensities", Text),
 )
+"""See `answer_records.AnswerRecord`; `followed` once an event has named the answer."""
 
 models = Table(
     "models",
@@ -91,8 +96,13 @@ EVENT_INDICES = (
 Index("answers_by_user", answers.c.user_key)
 Index("answers_by_created", answers.c.created)
 
-UPGRADES: Mapping[int, Sequence[str]] = {}
-"""From each format, the statements that lead to the next; format 1 is the first, so there are none yet."""
+UPGRADES: Mapping[int, Sequence[str]] = {
+    1: (
+        f"ALTER TABLE answers ADD COLUMN scenario TEXT DEFAULT '{DEFAULT_SCENARIO}' NOT NULL",
+        "ALTER TABLE answers ADD COLUMN propensities TEXT",
+    ),
+}
+"""From each format, the statements that lead to the next."""
 
 
 def check_format(path: Path, *, newest: int = STORE_FORMAT, upgrades: Mapping[int, Sequence[str]] = UPGRADES) -> None:
@@ -103,6 +113,7 @@ def check_format(path: Path, *, newest: int = STORE_FORMAT, upgrades: Mapping[in
 
     Raises:
         FormatError: no SQLite file, not a store, or of a format that this version does not read.
+        StoreError: there is no room for the copy, say; the store is as it was.
     """
     if not path.exists() or path.stat().st_size == 0:
         return
@@ -114,19 +125,31 @@ def check_format(path: Path, *, newest: int = STORE_FORMAT, upgrades: Mapping[in
             f"{path} must be a store of format {newest}, it is of {number}; start the Headrace version that wrote it "
             "and run `headrace prepare STORE --out DATASET` there, then serve with `--history DATASET`"
         )
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        shutil.copy2(path, path.with_name(f"{path.name}.format-{number}"))
-        connection.execute("BEGIN IMMEDIATE")
-        for statement in upgrades[number]:
-            connection.execute(statement)
-        connection.execute("UPDATE meta SET value = ? WHERE key = 'format'", (str(newest),))
-        connection.execute("COMMIT")
+    try:
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            _copy(connection, path.with_name(f"{path.name}.format-{number}"))
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in upgrades[number]:
+                connection.execute(statement)
+            connection.execute("UPDATE meta SET value = ? WHERE key = 'format'", (str(newest),))
+            connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise StoreError(
+            f"the store {path} must be copied and upgraded from format {number} to {newest}: {error}; nothing was "
+            "changed, make room for the copy and start again"
+        ) from None
 
 
 def copies(path: Path) -> list[Path]:
     """Return the copies that upgrades left beside the store."""
     return sorted(path.parent.glob(f"{path.name}.format-*"))
+
+
+def _copy(connection: sqlite3.Connection, path: Path) -> None:
+    """Copy a store for its owner alone, and what stands in its log, which a reader may keep from being emptied."""
+    path.touch(mode=0o600)
+    with closing(sqlite3.connect(path)) as copy:
+        connection.backup(copy)
 
 
 def _read_format(path: Path) -> int:

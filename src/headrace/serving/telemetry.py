@@ -85,6 +85,12 @@ class Telemetry:
         self.answers_lost = Counter(
             "headrace_answer_records_lost", "Answers whose record was dropped as too many waited.", registry=registry
         )
+        self.answers_pruned = Counter(
+            "headrace_answer_records_pruned",
+            "Records of answers deleted, by reason: age (`serving.answers_days`), bytes (`serving.answers_bytes`).",
+            ["reason"],
+            registry=registry,
+        )
         self.queue = Gauge("headrace_queue_length", "Requests that wait, by queue.", ["queue"], registry=registry)
         self.events_seen = Gauge("headrace_events_seen", "Sequence of the last event in the counts.", registry=registry)
         self.user_bytes = Gauge("headrace_user_cache_bytes", "Memory of recent users' histories.", registry=registry)

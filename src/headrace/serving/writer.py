@@ -19,7 +19,8 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from headrace.core.errors import HeadraceError, NotFoundError, OverloadedError, StoreError
 from headrace.core.types import Event, Item
-from headrace.serving.batch import AnswerRecord, Batch, Commit, Counters, Written, write_meta
+from headrace.serving.answer_records import AnswerRecord, write_answers
+from headrace.serving.batch import Batch, Commit, Counters, Written, write_meta
 from headrace.serving.schema import answers, events, models, users
 from headrace.serving.store import Store, StoredItem
 from headrace.serving.telemetry import Telemetry
@@ -236,7 +237,7 @@ class Writer:
         try:
             with self._store.engine.begin() as connection:
                 batch = Batch(connection, self._store, self._counters, self._clock())
-                batch.add_answers(given)
+                write_answers(connection, given)
                 batch.prefetch(event for job in group for event in job.events)
                 outcomes = [(job, _outcome(job, batch)) for job in group]
                 batch.flush()
@@ -316,11 +317,6 @@ def record_model(connection: Connection, version: str, until: int, taken: int) -
     """Remember that a model served, and until which event time it has learned."""
     connection.execute(delete(models).where(models.c.version == version))
     connection.execute(models.insert(), {"version": version, "until": until, "taken": taken})
-
-
-def prune_answers(connection: Connection, before: int) -> None:
-    """Delete the record of answers given before a time."""
-    connection.execute(delete(answers).where(answers.c.created < before))
 
 
 def _outcome(job: Job[object], batch: Batch) -> object:

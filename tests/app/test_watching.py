@@ -55,7 +55,7 @@ def test_a_signal_stops_the_training_and_the_handlers_come_back(number: signal.S
     before = signal.getsignal(number)
     with ProgressLine("training") as line:
         watch = Watch(line, None)
-        with stopping_on_signals(watch):
+        with stopping_on_signals(watch.stop):
             assert not watch.stopped()
             signal.raise_signal(number)
             assert watch.stopped()
@@ -65,7 +65,7 @@ def test_a_signal_stops_the_training_and_the_handlers_come_back(number: signal.S
 def test_a_second_ctrl_c_ends_it_at_once() -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     try:
-        with ProgressLine("training") as line, stopping_on_signals(Watch(line, None)):
+        with ProgressLine("training") as line, stopping_on_signals(Watch(line, None).stop):
             signal.raise_signal(signal.SIGINT)
             with pytest.raises(KeyboardInterrupt):
                 signal.raise_signal(signal.SIGINT)

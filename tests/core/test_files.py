@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from headrace.core.errors import FormatError
-from headrace.core.files import replacing, replacing_folder
+from headrace.core.files import private_folder, replacing, replacing_folder
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -54,3 +55,21 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_n
         pass
     assert not orphan.exists()
     assert living.exists()
+
+
+def test_a_private_folder_is_for_its_owner_and_gone_afterwards_with_what_a_killed_process_left(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    orphan = tmp_path / f".round.{ended.pid}.tmp"
+    orphan.mkdir()
+
+    def fail() -> None:
+        with private_folder(tmp_path / "round") as folder:
+            assert list(tmp_path.iterdir()) == [folder]
+            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+            (folder / "events").write_text("who met what")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        fail()
+    assert list(tmp_path.iterdir()) == []

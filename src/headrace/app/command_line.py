@@ -20,7 +20,6 @@ from headrace.app.commands.swapping import swap_command
 from headrace.app.commands.training_command import train_command
 from headrace.app.commands.tuning_command import tune_command
 from headrace.app.machine_faults import foreseen_fault
-from headrace.core.errors import HeadraceError
 
 app = typer.Typer(
     name="headrace",
@@ -53,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         app(args=arguments)
     except Exception as error:  # each library that writes has a class of its own for a full disk; the rest is raised on
-        told = error if isinstance(error, HeadraceError) else foreseen_fault(error)
+        told = foreseen_fault(error)
         if told is None:
             raise
         typer.echo(f"headrace: {told}", err=True)

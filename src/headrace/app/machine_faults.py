@@ -20,11 +20,13 @@ _PATHS = {
 
 
 def foreseen_fault(error: Exception) -> HeadraceError | None:
-    """Return a fault of the machine as one message that repairs; None for any other error.
+    """Return an error of ours as it is and a fault of the machine as one message that repairs; None for any other.
 
     The libraries that write for us (safetensors, Polars) raise classes of their own, with the system's number in the
     text: `No space left on device (os error 28)`.
     """
+    if isinstance(error, HeadraceError):
+        return error
     number = error.errno if isinstance(error, OSError) else None
     if number is None:
         found = re.search(r"\(os error (\d+)\)", str(error))

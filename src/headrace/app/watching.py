@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,15 +23,21 @@ _MOST_LOSSES = 200
 class Watch:
     """A `Watcher` that shows the progress at most twice a second and hears of signals through `stop`."""
 
-    def __init__(self, line: ProgressLine, file: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
-        """Follow on `line`, and in `file` if one is given."""
+    def __init__(
+        self,
+        line: ProgressLine,
+        file: Path | None,
+        clock: Callable[[], float] = time.monotonic,
+        stopping: threading.Event | None = None,
+    ) -> None:
+        """Follow on `line`, and in `file` if one is given; `stopping` stops this training with others, if given."""
         self._line = line
         self._file = file
         self._clock = clock
         self._last = float("-inf")
         self._stage = ""
         self._losses: list[float] = []
-        self._stopped = False
+        self._stopping = stopping or threading.Event()
 
     def report(self, progress: Progress) -> None:
         """Show it, if the last showing is a while ago or another stage has begun."""
@@ -51,23 +58,23 @@ class Watch:
 
     def stopped(self) -> bool:
         """Return whether `stop` was called."""
-        return self._stopped
+        return self._stopping.is_set()
 
     def stop(self) -> None:
         """Ask the training to leave a checkpoint and end."""
-        self._stopped = True
+        self._stopping.set()
 
 
 @contextmanager
-def stopping_on_signals(watch: Watch) -> Iterator[None]:
-    """Within the block, Ctrl-C and SIGTERM stop the training cleanly; a second Ctrl-C ends it at once."""
+def stopping_on_signals(stop: Callable[[], None], saying: str = "Stopping: writing a checkpoint ...") -> Iterator[None]:
+    """Within the block, Ctrl-C and SIGTERM call `stop` after `saying` so; a second Ctrl-C ends all at once."""
 
-    def stop(number: int, _: FrameType | None) -> None:
+    def hear(number: int, _: FrameType | None) -> None:
         signal.signal(number, before[signal.Signals(number)])
-        warn("Stopping: writing a checkpoint ...")
-        watch.stop()
+        warn(saying)
+        stop()
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:

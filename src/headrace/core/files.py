@@ -55,6 +55,23 @@ def replacing_folder(path: Path, marker: str) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextmanager
+def private_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty hidden folder beside `path` that only its owner can read; it is gone after the block.
+
+    What a killed process left of such a folder is removed first.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_orphans(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(mode=0o700)
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary)
+
+
 def _remove_orphans(path: Path) -> None:
     """Remove the temporary folders that a killed process left beside `path`."""
     for found in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):

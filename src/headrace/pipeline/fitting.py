@@ -53,7 +53,7 @@ def train(
         fingerprint=dataset.report.fingerprint,
         from_model=None if from_model is None else str(from_model),
     )
-    shutil.rmtree(_workspace(out), ignore_errors=True)
+    discard_checkpoint(out)
     return _run(dataset, out, plan, watcher)
 
 
@@ -84,6 +84,11 @@ def resume(dataset: Dataset, *, out: Path, watcher: Watcher = UNWATCHED) -> Mode
 def can_resume(out: Path) -> bool:
     """Return whether a stopped training of `out` left a checkpoint."""
     return (_workspace(out) / _PLAN_FILE).is_file()
+
+
+def discard_checkpoint(out: Path) -> None:
+    """Remove what a stopped or failed training of `out` left, if anything."""
+    shutil.rmtree(_workspace(out), ignore_errors=True)
 
 
 def _run(dataset: Dataset, out: Path, plan: Plan, watcher: Watcher) -> ModelInfo:

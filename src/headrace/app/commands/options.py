@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from headrace.core.errors import SettingsError
+from headrace.core.formats import Protocol
 from headrace.core.settings import Plain, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 ConfigOption: TypeAlias = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", help="The settings file; headrace.toml of this folder if it is there."),
+]
+ProtocolOption: TypeAlias = Annotated[
+    Protocol | None,
+    typer.Option(help="What to learn from: all before the last tenth (time), all but each user's last, or all."),
 ]
 HistoryOption: TypeAlias = Annotated[
     Path | None, typer.Option("--history", metavar="DATASET", help="Read the users' events from this dataset.")
@@ -38,6 +43,16 @@ def settings_of(config: Path | None, flags: Mapping[str, Plain | None] = {}) -> 
 def api_key() -> str | None:
     """Return the key of the environment, None where it is absent or empty."""
     return os.environ.get(API_KEY) or None
+
+
+def service_url(given: str | None, config: Path | None) -> str:
+    """Return the address of the service: the one given, or where the settings let it listen."""
+    if given is not None:
+        return given
+    from headrace.app.listening import address_at
+
+    serving = settings_of(config).serving
+    return address_at(serving.host, serving.port)
 
 
 def history_of(history: Path | None, store: str | None, settings: Settings) -> Dataset:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from headrace.app.commands.options import ConfigOption, api_key, settings_of
+from headrace.app.commands.options import ConfigOption, api_key, service_url
 
 
 def swap_command(
@@ -17,11 +17,6 @@ def swap_command(
 ) -> None:
     """Ask a running service to check, warm and take a model; it goes on answering meanwhile."""
     from headrace.app.calling import request_swap
-    from headrace.app.listening import address_at
     from headrace.app.terminal import say
 
-    address = url
-    if address is None:
-        serving = settings_of(config).serving
-        address = address_at(serving.host, serving.port)
-    say(request_swap(address, model, api_key()))
+    say(request_swap(service_url(url, config), model, api_key()))

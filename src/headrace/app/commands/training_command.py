@@ -1,4 +1,7 @@
-"""`headrace train`: learn a model from a dataset, with a progress line; Ctrl-C and kill leave a checkpoint."""
+"""`headrace train`: learn a model from a dataset, with a progress line; Ctrl-C and kill leave a checkpoint.
+
+With `--follow` it goes on learning from a store; see `following_command`.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,21 @@ from typing import Annotated
 
 import typer
 
-from headrace.app.commands.options import ConfigOption, settings_of
+from headrace.app.commands.following_command import Following, follow_source
+from headrace.app.commands.options import ConfigOption, ProtocolOption, service_url, settings_of
 from headrace.core.errors import SettingsError
 from headrace.core.formats import CARD_FILE, ModelInfo, Protocol
+from headrace.core.settings import Settings
 
 
 def train_command(
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET")],
-    out: Annotated[Path, typer.Option("--out", metavar="MODEL", help="The folder to write.")],
-    protocol: Annotated[
-        Protocol | None,
-        typer.Option(help="What to learn from: all before the last tenth (time), all but each user's last, or all."),
-    ] = None,
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET|STORE", help="A dataset; with --follow also a store, by URL or file.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="MODEL", help="The folder to write; with --follow, of versions.")
+    ],
+    protocol: ProtocolOption = None,
     minutes: Annotated[
         float | None, typer.Option(metavar="N", help="About how long; becomes a number of steps.")
     ] = None,
@@ -33,35 +39,68 @@ def train_command(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint of a stopped training.")] = False,
     progress: Annotated[Path | None, typer.Option("--progress", metavar="FILE", hidden=True)] = None,
     go_on: Annotated[bool, typer.Option("--go-on", hidden=True, help="Resume if there is a checkpoint.")] = False,
+    follow: Annotated[
+        float | None,
+        typer.Option("--follow", metavar="N", help="Fine-tune on what came since, each N minutes, and offer it."),
+    ] = None,
+    url: Annotated[str | None, typer.Option(metavar="URL", help="The service that --follow offers to.")] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Train the Transformer on a dataset and write a model folder, under the protocol `time` unless told otherwise."""
+    """Train the Transformer on a dataset and write a model folder, under the protocol `time` unless told otherwise.
+
+    With --follow, under the protocol `all`, each round trains a version `MODEL/00001`, `MODEL/00002` ... for half of
+    the N minutes, 10 at most, unless --minutes or --steps say how long. The first begins with --from, each other with
+    the one that the service took last. `MODEL/current` leads to that one.
+    """
     if minutes is not None and steps is not None:
         raise SettingsError("a training is as long as --minutes or --steps says, both came; give one")
     if resume:
-        check_alone({"protocol": protocol, "minutes": minutes, "steps": steps, "preset": preset, "from": start})
+        given = {"protocol": protocol, "minutes": minutes, "steps": steps, "preset": preset, "from": start}
+        check_alone({**given, "follow": follow})
+    if url is not None and follow is None:
+        raise SettingsError(
+            f"--url says who is offered the versions of --follow, {url} came without; see headrace swap"
+        )
     if not out.name:
         raise SettingsError(f"--out must name a folder of its own, such as models/first, got {str(out)!r}")
     from headrace.app.training_choices import require_torch, training_choices
 
     require_torch()
     flags = {"training.minutes": minutes, "training.steps": steps, "training.preset": preset}
-    settings = settings_of(config, flags)
+    settings = training_choices(settings_of(config, flags), minutes_asked=minutes is not None, from_model=start)
+    if follow is not None:
+        follow_source(Following(dataset, out, start, protocol or "all", settings, service_url(url, config)), follow)
+    else:
+        train_once(dataset, out, start, protocol or "time", settings, resume=resume, go_on=go_on, progress=progress)
 
+
+def train_once(
+    dataset: str,
+    out: Path,
+    start: Path | None,
+    protocol: Protocol,
+    settings: Settings,
+    *,
+    resume: bool,
+    go_on: bool,
+    progress: Path | None,
+) -> None:
+    """Train one model, or go on with a stopped training, and say what came of it."""
     from headrace.app.terminal import ProgressLine
     from headrace.app.watching import Watch, stopping_on_signals
     from headrace.data.dataset import Dataset
     from headrace.pipeline import fitting
 
-    settings = training_choices(settings, minutes_asked=minutes is not None, from_model=start)
-    data, chosen = Dataset.open(dataset), protocol or "time"
+    data = Dataset.open(dataset)
     with ProgressLine("training") as line:
         watch = Watch(line, progress)
-        with stopping_on_signals(watch):
+        with stopping_on_signals(watch.stop):
             if resume or (go_on and fitting.can_resume(out)):
                 info = fitting.resume(data, out=out, watcher=watch)
             else:
-                info = fitting.train(data, out=out, settings=settings, protocol=chosen, from_model=start, watcher=watch)
+                info = fitting.train(
+                    data, out=out, settings=settings, protocol=protocol, from_model=start, watcher=watch
+                )
     show_model(out, info)
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headrace.app.commands.options import ConfigOption, settings_of
+from headrace.app.commands.options import ConfigOption, ProtocolOption, settings_of
 from headrace.app.commands.training_command import check_alone, show_model
 from headrace.core.errors import SettingsError
-from headrace.core.formats import PLOT_FILE, RECIPE_FILE, TUNING_FILE, Protocol
+from headrace.core.formats import PLOT_FILE, RECIPE_FILE, TUNING_FILE
 
 if TYPE_CHECKING:
     from headrace.pipeline.tuning import Tuned
@@ -24,10 +24,7 @@ def tune_command(
     minutes: Annotated[
         float | None, typer.Option(metavar="N", help="How long, with the training of the best recipe; needed.")
     ] = None,
-    protocol: Annotated[
-        Protocol | None,
-        typer.Option(help="What to learn from: all before the last tenth (time), all but each user's last, or all."),
-    ] = None,
+    protocol: ProtocolOption = None,
     preset: Annotated[str | None, typer.Option(help="Search around this: auto, tiny, small, base or large.")] = None,
     trials: Annotated[int | None, typer.Option(metavar="N", help="At most so many recipes; 100.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped search.")] = False,
@@ -60,7 +57,7 @@ def tune_command(
     data, chosen, most = Dataset.open(dataset), protocol or "time", trials or tuning.MOST_TRIALS
     with ProgressLine("tuning") as line:
         watch = Watch(line, None)
-        with stopping_on_signals(watch):
+        with stopping_on_signals(watch.stop):
             if resume:
                 tuned = tuning.resume(data, out=out, watcher=watch)
             else:

@@ -353,3 +353,15 @@ def test_a_training_begins_with_the_weights_of_another_model(rated: Dataset, who
     after = Network.load(tmp_path / "model").own_vectors.outputs
     fresh_distance = np.abs(before).mean()
     assert np.abs(after - before).mean() < 0.2 * fresh_distance
+
+
+def test_each_stage_begins_with_the_same_stage_of_the_other_model(
+    rated: Dataset, whole_rated: Path, tmp_path: Path
+) -> None:
+    """The stage that chooses between the cuts must not begin with weights that have learned what it is asked there."""
+    training = TrainingSettings(preset="tiny", steps=1, batch_events=512, learning_rate=1e-9)
+    settings = Settings(training=training, content=NO_TEXT)
+    train(rated, out=tmp_path / "model", settings=settings, protocol="all", from_model=whole_rated)
+    for stage in ("", FITTED_FOLDER):
+        before, after = (Network.load(model / stage).own_vectors.outputs for model in (whole_rated, tmp_path / "model"))
+        assert np.allclose(after, before, atol=1e-5)

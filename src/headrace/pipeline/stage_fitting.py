@@ -268,7 +268,7 @@ class Fitting:
         settings = self.plan.settings
         from_model = None if self.plan.from_model is None else Path(self.plan.from_model)
         with blaming("training.width", self.preset.width):
-            learner = self._material.learner(self.preset, settings, from_model)
+            learner = self._material.learner(self.preset, settings, from_model, self._stage(learned))
         sequences = self._material.sequences(learned, self.preset)
         sampler = NegativeSampler(sequences.log, self.preset.negatives)
         schedule = Schedule(self.preset.learning_rate, steps, min(_WARMUP, max(1, steps // 5)))
@@ -319,7 +319,7 @@ class Fitting:
     def _info(self, learned: Bools, choices: Choices) -> ModelInfo:
         stages, report = self._material.stages, self._material.dataset.report
         times = self._material.log.times[learned]
-        stage: Stage = "refitted" if learned is stages.last else "fitted"
+        stage = self._stage(learned)
         settings = self.plan.settings
         sections: dict[str, dict[str, str | int | float | bool | list[str] | None]] = {
             name: msgspec.to_builtins(getattr(settings, name)) for name in ("content", "training", "ranking")
@@ -354,6 +354,9 @@ class Fitting:
             settings=sections,
             versions={name: importlib.metadata.version(name) for name in ("headrace", "torch", "onnx", "numpy")},
         )
+
+    def _stage(self, learned: Bools) -> Stage:
+        return "refitted" if learned is self._material.stages.last else "fitted"
 
     def _read_texts(self, done: int, total: int) -> None:
         if self._watcher.stopped():

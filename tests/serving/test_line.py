@@ -54,6 +54,16 @@ def test_a_question_that_would_wait_too_long_is_refused() -> None:
     line.admit(Waiting(Question("ann")))
 
 
+def test_one_batch_that_was_held_up_leads_to_no_refusal() -> None:
+    line = Line(limit=1000, wait_s=0.25)
+    for _ in range(50):
+        line.took(0.002, 2)
+    line.took(0.1, 1)
+    for _ in range(60):  # what came meanwhile, at 600 a second
+        line.admit(Waiting(Question("ann")))
+    assert line.questions == 60
+
+
 def test_the_writer_waits_while_many_commits_are_not_counted() -> None:
     line = Line(limit=9, wait_s=1)
     for _ in range(33):

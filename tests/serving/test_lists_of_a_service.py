@@ -13,6 +13,7 @@ import headrace.serving.indexing as indexing
 from headrace.core.settings import ServingSettings, Settings
 from headrace.core.types import Event
 from headrace.ranking.item_vectors import Placed
+from headrace.serving.models import LoadedModel
 from headrace.serving.questions import Question
 from headrace.serving.service import Service
 
@@ -78,6 +79,24 @@ def test_what_changes_while_lists_are_made_and_after_is_looked_at(
     place(4)
     near = index.near(user[None], outputs, 2)
     assert set(near[0].tolist()) == {3, 4}
+
+
+def test_a_model_is_taken_with_its_lists_and_the_one_before_keeps_its_own(shop: Service, of: World) -> None:
+    first = shop.desk._indexer.make(swap(shop, of)).result()
+    shop.recommend(Question("u1")).result()
+    other = world(layers=1)
+    model = LoadedModel(Path("none"), other.network, other.stepper, other.vectors, None, None, [])
+    second = shop.desk._indexer.build(model)
+    assert second is not None
+    shop.engine.take(model, second).result()
+    assert shop.engine.answering.indexed is second
+    leaving = shop.engine.answering._leaving_encoder
+    assert leaving is not None
+    assert leaving.index is first
+    assert shop.recommend(Question("u1")).result().items
+    shop.engine.move(9).result()
+    assert shop.engine.answering._leaving_encoder is None
+    assert shop.recommend(Question("u1")).result().items
 
 
 def test_lists_of_a_model_that_is_gone_are_not_used(shop: Service, of: World) -> None:

@@ -138,7 +138,7 @@ def test_an_answer_waits_for_at_least_and_gives_up(service: Service, monkeypatch
     assert not waiting.done()
     service.add_events([Event(user_id="ann", item_id="tea")]).result()
     assert waiting.result(5).events_seen == 1
-    monkeypatch.setattr("headrace.serving.engine.AT_LEAST_S", 0.1)
+    monkeypatch.setattr("headrace.serving.early.AT_LEAST_S", 0.1)
     with pytest.raises(LateError, match="event 9 was asked for, 1 is the last"):
         service.recommend(Question(user_id="ann", at_least=9)).result(5)
 

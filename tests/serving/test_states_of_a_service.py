@@ -21,6 +21,7 @@ from headrace.ranking.requests import Request
 from headrace.serving.arena import Asked
 from headrace.serving.questions import PastEvent, Question
 from headrace.serving.service import Service
+from headrace.serving.sides import Side
 from headrace.serving.states import UserState
 
 START = 1_700_000_000_000_000
@@ -138,7 +139,7 @@ def test_a_question_with_a_fault_costs_the_others_nothing(shop: Service, of: Wor
     state = shop.engine.run(lambda: shop.engine._histories.get("all", shop.engine.applied)).result()
     answering = shop.engine.answering
     with pytest.raises(DataError, match="event_type"):
-        answering.requests([(question, state), (replace(question, event_type="unheard"), state)], START)
+        answering.requests([(question, state), (replace(question, event_type="unheard"), state)], START, answering.side)
     assert answering.rebuilt == 0
 
 
@@ -172,9 +173,9 @@ def test_many_new_events_are_read_in_portions_and_give_the_same_vectors(
     monkeypatch.setattr("headrace.serving.engine._EVENTS_TOGETHER", 40)
     sizes, requests = list[int](), shop.engine.answering.requests
 
-    def noted(asked: Sequence[tuple[Question, UserState | None]], now: int, *, alone: bool) -> list[Request]:
+    def noted(asked: Sequence[tuple[Question, UserState | None]], now: int, side: Side | None) -> list[Request]:
         sizes.append(len(asked))
-        return requests(asked, now, alone=alone)
+        return requests(asked, now, side)
 
     monkeypatch.setattr(shop.engine.answering, "requests", noted)
     hold = threading.Event()

@@ -235,6 +235,21 @@ def test_items_that_came_before_and_during_a_swap_have_their_vectors(shop: Servi
     assert shop.recommend(Question(user_id="bob", k=4)).result().items
 
 
+def test_an_item_that_comes_while_users_move_is_known_to_both_models(
+    shop: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.swap("one")
+    assert shop.recommend(Question(user_id="ann")).result().model == "one"
+    monkeypatch.setattr("headrace.serving.moving.Mover.begin", lambda _: None)
+    shop.swap("two")
+    shop.add_events([Event(user_id="ann", item_id="unheard", time=START + 9)]).result()
+    shop.put_items([Item(item_id="c2", title="c")])
+    assert shop.recommend(Question(user_id="ann", k=9)).result().model == "one"
+    assert shop.recommend(Question(user_id="bob", k=9)).result().model == "two"
+    assert shop.engine.move(9).result() == 0
+    assert shop.recommend(Question(user_id="ann", k=9)).result().model == "two"
+
+
 def vectors(shop: Service, item_id: str) -> tuple[list[float], list[float]]:
     assert shop.desk.model is not None
     shop.engine.run(lambda: None).result()  # all that was told before is taken in

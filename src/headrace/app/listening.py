@@ -99,7 +99,7 @@ def run_until_stopped(
     # The same for what comes to stay later: only each billionth object or so leads to a look at all of them.
     gc.set_threshold(10_000, 10, 10_000)
     # Three threads answer: one whose turn it is must not wait 5 ms for another that goes on and on.
-    sys.setswitchinterval(0.0005)
+    sys.setswitchinterval(0.0001)
     try:
         Server(config, give_up, front).run(sockets=[] if bound is None else [bound])
     except KeyboardInterrupt:

@@ -145,6 +145,11 @@ class ServingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """An SQLAlchemy URL."""
     models: str = "models"
     """The folder below which `POST /v1/models` may take a model from."""
+    swap_minutes: Positive = 10.0
+    """How long after a swap the old model may go on to answer users who have not moved to the new one."""
+    least_ndcg: Share = 0.0
+    """A model is refused whose lists had a lower NDCG@10 between the cuts of its training, or for which none was
+    measured; 0 takes every model."""
     max_k: Count = 1000
     """The longest list that may be asked for."""
     max_body_bytes: Count = 16_000_000
@@ -161,6 +166,9 @@ class ServingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     state_bytes: Count = 1_000_000_000
     """Memory for what the encoder has computed of recent users; those not asked about for the longest time leave first,
     and are read again when they come back."""
+    saved_state_bytes: Count = 256_000_000
+    """How much of it is written beside the store when the service ends, those asked about last first, so that the next
+    start does not read everybody anew."""
     state_precision: Literal["half", "full"] = "half"
     """Of the kept keys and values: float16, or float32 in twice the memory."""
     snapshot_minutes: Positive = 10.0

@@ -55,15 +55,14 @@ class ItemIndex:
             return None
         faiss.omp_set_num_threads(1)  # a search is too short to be divided
         centres = _centres(known)
-        longest = min(_LENGTHS[-1], n_items)
-        liked = _most_liked(centres, outputs, longest)
         nearest = _nearest(held, centres)
         truth = _most_liked(held, outputs, RECALL_AT)
         for length in _LENGTHS:
-            found = [len(np.intersect1d(best, liked[c, :length])) for best, c in zip(truth, nearest, strict=True)]
+            liked = _most_liked(centres, outputs, min(length, n_items))  # anew for each: the shortest mostly do
+            found = [len(np.intersect1d(best, liked[c])) for best, c in zip(truth, nearest, strict=True)]
             recall = float(np.mean(found)) / RECALL_AT
             if recall >= RECALL:
-                return cls(_inverted(centres, liked[:, :length], outputs), n_items, length, recall)
+                return cls(_inverted(centres, liked, outputs), n_items, length, recall)
         return None
 
     def change(self, items: Ints) -> None:

@@ -28,6 +28,7 @@ from headrace.serving.arena import Arena, Asked
 from headrace.serving.models import LoadedModel
 from headrace.serving.questions import PastEvent, Question
 from headrace.serving.schema import DELETED
+from headrace.serving.sides import Side
 from headrace.serving.states import Grown, UserState, float_values
 from headrace.serving.store import StoredItem
 
@@ -51,9 +52,12 @@ class Answering:
             settings: how to rank.
         """
         self.catalogue = catalogue
-        self.model: LoadedModel | None = None
-        self.arena: Arena | None = None
+        self.side: Side | None = None
+        """The model that serves; None before there is one."""
+        self.leaving: Side | None = None
+        """The model before it, which goes on to answer users whose states it has, until they are read anew."""
         self.habit: Seen = "exclude"
+        self._leaving_encoder: Encoder | None = None
         self._moved: list[Ints] = []
         self._types = types
         self._settings = settings
@@ -67,19 +71,35 @@ class Answering:
         return self._sources.behaviour
 
     @property
-    def version(self) -> str | None:
-        """The version of the model; None without one."""
-        return None if self.model is None else self.model.version
+    def model(self) -> LoadedModel | None:
+        """The model that serves."""
+        return None if self.side is None else self.side.model
+
+    @property
+    def arena(self) -> Arena | None:
+        """The states of users under it."""
+        return None if self.side is None else self.side.arena
+
+    @property
+    def _arenas(self) -> list[Arena]:
+        return [side.arena for side in (self.side, self.leaving) if side is not None]
 
     @property
     def state_bytes(self) -> int:
         """Memory of what is kept of recent users."""
-        return 0 if self.arena is None else self.arena.bytes
+        return sum(arena.bytes for arena in self._arenas)
 
     @property
     def rebuilt(self) -> int:
         """Users whose state was computed from their history, under this model."""
         return 0 if self.arena is None else self.arena.rebuilt
+
+    def side_of(self, state: UserState | None) -> Side | None:
+        """Return the model that answers a user: the new one once their state is there, None without any."""
+        if self.leaving is not None and self.side is not None and state is not None:
+            key = state.key
+            return self.leaving if key in self.leaving.arena and key not in self.side.arena else self.side
+        return self.side
 
     @property
     def seen(self) -> Seen:
@@ -102,12 +122,46 @@ class Answering:
         else:
             self.catalogue.put(item.item_id, title=item.title, categories=item.categories, available=item.available)
 
-    def take(self, model: LoadedModel, arena: Arena) -> None:
-        """Exchange the model; the arena is of this model, and empty."""
-        self.model, self.arena = model, arena
+    def take(self, model: LoadedModel, arena: Arena, index: ItemIndex | None = None) -> None:
+        """Exchange the model; arena and lists are of this model. Users with a state move to it one after the other."""
+        before = self.side
+        self.side = Side(model, arena)
+        if before is not None:
+            before.arena.share_with(None)  # of a model that is gone for good now
+        self.leaving = before if before is not None and len(before.arena) else None
+        self._leaving_encoder = None if self.leaving is None else self._sources.encoder
+        if self.leaving is not None:
+            arena.share_with(self.leaving.arena)
         self._follow_items()
-        self._sources = replace(self._sources, encoder=Encoder(model.network, model.vectors))
+        self._sources = replace(self._sources, encoder=Encoder(model.network, model.vectors, index))
         self._moved = []
+
+    def move(self, keys: Sequence[int], states: Sequence[UserState]) -> int:
+        """Read users anew under the model that serves, and drop what the one before had of them.
+
+        Returns how many users of the one before are left; it is freed with the last.
+
+        Args:
+            keys: of users who have a state there, those asked about last first; all of them were asked about before
+                those who moved already.
+            states: of those whom the store still knows.
+        """
+        if self.leaving is None or self.side is None:
+            return 0
+        self.side.arena.users([Asked(state.key, state.history, None) for state in states])
+        self.side.arena.set_behind(keys)
+        for key in keys:
+            self.leaving.arena.forget(key)
+        left = len(self.leaving.arena)
+        if not left:
+            self.part()
+        return left
+
+    def part(self) -> None:
+        """Free the model before the one that serves, whoever has a state there."""
+        self.leaving = self._leaving_encoder = None
+        if self.side is not None:
+            self.side.arena.share_with(None)
 
     def index(self, model: LoadedModel, index: ItemIndex | None) -> None:
         """Look through lists for the items nearest to a user; nothing happens if the model has been exchanged since.
@@ -141,12 +195,8 @@ class Answering:
 
     def changed(self, key: int, grown: Grown) -> None:
         """Take in that a user's history is another one, which `count` will count."""
-        if self.arena is not None:
-            self.arena.changed(key, grown.first)
-
-    def unread(self, state: UserState | None) -> int:
-        """Return how many events a question about a user will have to read."""
-        return 0 if self.arena is None or state is None else self.arena.unread(state.key, len(state.history))
+        for arena in self._arenas:
+            arena.changed(key, grown.first)
 
     def count(self, grown: Sequence[Grown]) -> None:
         """Count what has become of the histories of several users."""
@@ -159,21 +209,19 @@ class Answering:
 
     def forget(self, state: UserState) -> None:
         """Drop what was computed of a user, and take their events out of the counts."""
-        if self.arena is not None:
-            self.arena.forget(state.key)
+        for arena in self._arenas:
+            arena.forget(state.key)
         self.behaviour.change(state.history, EMPTY_HISTORY)
 
     def distrust(self) -> None:
         """Take in that some history may have changed unnoticed: everybody is read anew."""
-        if self.arena is not None:
-            self.arena.clear()
+        for arena in self._arenas:
+            arena.clear()
 
     def requests(
-        self, asked: Sequence[tuple[Question, UserState | None]], now: int, *, alone: bool = False
+        self, asked: Sequence[tuple[Question, UserState | None]], now: int, side: Side | None
     ) -> list[Request]:
-        """Turn questions into requests, with the vectors of the users where there is a model.
-
-        `alone` leaves the model out, as in `answer`.
+        """Turn questions into requests, with the vectors of the users under a model, or without any.
 
         Raises:
             DataError: an event type that nobody has heard of.
@@ -181,10 +229,10 @@ class Answering:
         kinds = [None if q.event_type is None else self.type_index(q.event_type) for q, _ in asked]
         histories = [self._past(question, state, now) for question, state in asked]
         users: Iterable[Floats | None] = [None] * len(asked)
-        if self.arena is not None and not alone:
-            self._follow_types()
+        if side is not None:
+            self._follow_types(side.model)
             keys = [None if state is None else state.key for _, state in asked]
-            users = self.arena.users([Asked(key, past, now) for key, past in zip(keys, histories, strict=True)])
+            users = side.arena.users([Asked(key, past, now) for key, past in zip(keys, histories, strict=True)])
         return [
             Request(
                 history=past,
@@ -205,13 +253,15 @@ class Answering:
             return self._history(question.history, now)
         return EMPTY_HISTORY if state is None else state.history
 
-    def answer(self, requests: Sequence[Request], *, alone: bool = False) -> list[Answer]:
+    def answer(self, requests: Sequence[Request], side: Side | None) -> list[Answer]:
         """Answer requests, together; a ranking of given items may hold a title more than once.
 
-        `alone` lets the counts answer without the model.
+        `side` is that of `requests`; without one the counts answer alone.
         """
-        sources = replace(self._sources, encoder=None) if alone else self._sources
-        scorer = default_scorer(self.seen) if self.model is None or alone else Scorer(self.model.info.blend)
+        sources = self._sources
+        if side is not self.side:
+            sources = replace(self._sources, encoder=None if side is None else self._leaving_encoder)
+        scorer = default_scorer(self.seen) if side is None else Scorer(side.model.info.blend)
         answers: dict[int, Answer] = {}
         for rules, given in ((self._rules, False), (self._rules_of_given, True)):
             places = [place for place, request in enumerate(requests) if (request.only is not None) == given]
@@ -246,7 +296,7 @@ class Answering:
         model, arena = self.model, self.arena
         if model is None or model.ratings is None or arena is None:
             raise NotReadyError("a rating needs a model that learned from ratings; train on ratings and swap it in")
-        self._follow_types()
+        self._follow_types(model)
         histories = [EMPTY_HISTORY if state is None else state.history]
         items = np.array([self.catalogue.index(item_id) for item_id in item_ids], np.int32)
         items[items >= len(model.vectors.outputs)] = 0
@@ -267,17 +317,18 @@ class Answering:
         return self._types.index(name)
 
     def _follow_items(self) -> None:
-        """Let the model know the items that came since it was loaded: a row for each, whatever it will say."""
-        if self.model is not None and len(self.model.vectors) <= len(self.catalogue):
-            self.model.place_unheard(len(self.catalogue) + 1 - len(self.model.vectors))
+        """Let the models know the items that came since they were loaded: a row for each, whatever it will say."""
+        for side in (self.side, self.leaving):
+            if side is not None and len(side.model.vectors) <= len(self.catalogue):
+                side.model.place_unheard(len(self.catalogue) + 1 - len(side.model.vectors))
 
-    def _follow_types(self) -> None:
-        """Let the model know the event types that came since it was loaded; the last place stands for unheard ones."""
-        if self.model is None or len(self.model.vectors.types) == len(self._types) + 1:
+    def _follow_types(self, model: LoadedModel) -> None:
+        """Let a model know the event types that came since it was loaded; the last place stands for unheard ones."""
+        if len(model.vectors.types) == len(self._types) + 1:
             return
-        index = {name: place for place, name in enumerate(self.model.info.shape.types)}
+        index = {name: place for place, name in enumerate(model.info.shape.types)}
         known = [index.get(name, -1) for name in self._types]
-        self.model.vectors.types = np.array([*known, -1], np.int32)
+        model.vectors.types = np.array([*known, -1], np.int32)
 
     def _history(self, events: Sequence[PastEvent], now: int) -> History:
         """Return a history that came with the question; items that nobody knows are left out."""
@@ -315,6 +366,6 @@ def warm_up(settings: Settings) -> None:
     answering.behaviour.change(history, EMPTY_HISTORY)
     answering.count([Grown(EMPTY_HISTORY, history, 0), Grown(history.part(0, 1), history, 0)])
     for seen in ("include", "exclude"):
-        answering.answer([Request(history, seen=seen, time=4 * _SECOND_US)])
+        answering.answer([Request(history, seen=seen, time=4 * _SECOND_US)], None)
     answering.similar("1", 2)
     Behaviour.from_state(answering.behaviour.state())

@@ -7,12 +7,13 @@ leaves first, and is read anew from their history when they come back.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import NamedTuple
+from itertools import islice, pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headrace.data.log import Floats, History, Ints, joined, ranges
 from headrace.ranking.item_vectors import ItemVectors
@@ -24,6 +25,8 @@ SEAT_BYTES = 450
 """The Python objects of one user, measured with tracemalloc: the seat, its list of pages, the place in the cache."""
 _ROWS_AT_ONCE = 256
 """New events of all users that are read by one call."""
+_SHARED_AT_LEAST = 64
+"""Users that have room whatever another arena holds, as so many may be asked about together."""
 _USERS_AT_ONCE = 64
 """Users whose new events are prepared together."""
 
@@ -83,6 +86,7 @@ class Arena:
         self._free = list(range(count - 1, -1, -1))
         self._seats: OrderedDict[int, _Seat] = OrderedDict()
         self._changed: dict[int, int] = {}
+        self._other: Arena | None = None
         self._epoch = 0
         self.rebuilt = 0
         """Users that were read from the beginning of what counts."""
@@ -90,6 +94,24 @@ class Arena:
     def __len__(self) -> int:
         """Return how many users' states are kept."""
         return len(self._seats)
+
+    def __contains__(self, key: int) -> bool:
+        """Return whether there is a state of this user, with all their events or with some."""
+        return key in self._seats
+
+    def recent(self, n: int) -> list[int]:
+        """Return up to n users, those asked about last first."""
+        return list(islice(reversed(self._seats), n))
+
+    def set_behind(self, users: Sequence[int]) -> None:
+        """Let users leave before all others; of these the last first."""
+        for key in users:
+            if key in self._seats:
+                self._seats.move_to_end(key, last=False)
+
+    def share_with(self, other: Arena | None) -> None:
+        """Leave the memory to another arena that its users hold, as long as they do; None: use all of it again."""
+        self._other = other
 
     @property
     def bytes(self) -> int:
@@ -101,6 +123,8 @@ class Arena:
         found = np.empty((len(asked), self._stepper.shape.width), np.float32)
         # So many have room at the same time, whoever they are.
         together = len(self._pages.rows) // self._ring
+        if self._other is not None:
+            together = min(together, _SHARED_AT_LEAST)
         for start in range(0, len(asked), together):
             found[start : start + together] = self._users(asked[start : start + together])
         return found
@@ -139,6 +163,44 @@ class Arena:
         """Drop all states."""
         for key in list(self._seats):
             self.forget(key)
+
+    def saved(self, limit: int) -> dict[str, NDArray[np.generic]]:
+        """Return the states of the users asked about last, in up to so many bytes, as named arrays; copies."""
+        kept: list[tuple[int, _Seat]] = []
+        pages = 0
+        for key, seat in reversed(self._seats.items()):
+            pages += len(seat.pages)
+            if pages * self._page_bytes > limit:
+                break
+            if seat.read and seat.epoch == self._epoch:
+                kept.append((key, seat))
+        numbers = [page for _, seat in kept for page in seat.pages]
+        return {
+            "users": np.array(
+                [(key, len(seat.pages), seat.start, seat.read, seat.written) for key, seat in kept], np.int64
+            ).reshape(-1, 5),
+            "rows": self._pages.rows[numbers],
+            "times": self._pages.times[numbers],
+            "states": self._pages.states[[seat.pages[0] for _, seat in kept]],
+        }
+
+    def restore(self, saved: Mapping[str, NDArray[Any]], without: Container[int]) -> int:
+        """Take in what `saved` gave, but for some users; return how many. Their histories must be those of then."""
+        ends, taken = np.cumsum(saved["users"][:, 1]), 0
+        for place in range(len(ends) - 1, -1, -1):  # those asked about last come last, and leave last
+            key, count, start, read, written = saved["users"][place].tolist()
+            if key in without or key in self._seats or count > len(self._free):
+                continue
+            seat = self._seats[key] = _Seat([], start, read, written, self._epoch)
+            self._give_pages(seat, count)
+            of_user = slice(ends[place] - count, ends[place])
+            self._pages.rows[seat.pages], self._pages.times[seat.pages] = (
+                saved["rows"][of_user],
+                saved["times"][of_user],
+            )
+            self._pages.states[seat.pages[0]] = saved["states"][place]
+            taken += 1
+        return taken
 
     def _users(self, asked: Sequence[Asked]) -> Floats:
         seats: list[_Seat] = []
@@ -186,13 +248,19 @@ class Arena:
 
     def _give_pages(self, seat: _Seat, count: int) -> None:
         while len(seat.pages) < count:
-            if not self._free:
+            if self._full() or not self._free:
                 _, longest = self._seats.popitem(last=False)
                 self._empty(longest)
                 continue
             page = self._free.pop()
             seat.pages.append(page)
             self._pages.tables[seat.pages[0], len(seat.pages) - 1] = page
+
+    def _full(self) -> bool:
+        """Return whether what the other arena leaves is used up."""
+        if self._other is None or len(self._seats) <= _SHARED_AT_LEAST:
+            return False
+        return self.bytes + self._other.bytes >= len(self._pages.rows) * self._page_bytes
 
     def _empty(self, seat: _Seat) -> None:
         """Take the pages of a seat; nothing of what stood there is left, for whoever gets them or looks."""

@@ -15,10 +15,13 @@ from pathlib import Path
 import polars as pl
 
 from headrace.content.item_reading import SAYING_FIELDS
+from headrace.core.settings import ServingSettings, Settings
 from headrace.core.types import Item
+from headrace.ranking.item_index import ItemIndex
 from headrace.serving.engine import Engine
 from headrace.serving.indexing import Indexer
 from headrace.serving.models import LoadedModel, open_model
+from headrace.serving.moving import Mover
 from headrace.serving.store import Store, StoredItem
 from headrace.serving.writer import Writer, record_model
 
@@ -33,7 +36,11 @@ _TOGETHER = 64
 class CatalogueDesk:
     """Changes the catalogue and the model; safe from any thread."""
 
-    def __init__(self, store: Store, writer: Writer, engine: Engine, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, store: Store, writer: Writer, engine: Engine, clock: Callable[[], int], settings: ServingSettings
+    ) -> None:
+        """`clock` gives microseconds UTC."""
+        self._least_ndcg = settings.least_ndcg
         self._store = store
         self._writer = writer
         self._engine = engine
@@ -41,6 +48,10 @@ class CatalogueDesk:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="headrace-content")
         self._stopping = threading.Event()
         self._indexer = Indexer(store, engine, clock)
+        self._mover = Mover(engine, settings.swap_minutes * 60)
+        self._swapping = threading.Lock()
+        self._late: list[str] | None = None
+        """Items that came since the model that is about to be taken was opened; None where there is none."""
         self.model: LoadedModel | None = None
 
     def put(self, items: Sequence[Item]) -> list[StoredItem]:
@@ -65,14 +76,17 @@ class CatalogueDesk:
     def take(self, folder: Path) -> LoadedModel:
         """Load, check and warm a model, exchange it, and return it; see `open_model` for what is refused."""
 
-        def read() -> LoadedModel:
-            return self._exchange(_open_for(self._store, self._store.listing(), folder, self._stopping))
-
-        return self._worker.submit(read).result()
+        with self._swapping:
+            try:
+                model = self._worker.submit(self._open, folder).result()
+                index = self._indexer.build(model)  # takes seconds: items that come meanwhile do not wait for it
+                return self._worker.submit(self._exchange, model, index).result()
+            finally:
+                self._late = None
 
     def exchange(self, model: LoadedModel) -> LoadedModel:
         """Exchange the model for one that was opened for this store as it stands, and return it."""
-        return self._worker.submit(self._exchange, model).result()
+        return self._worker.submit(self._begin_with, model).result()
 
     def give_up(self) -> None:
         """Take no model any more: one whose texts are being read is refused within a second."""
@@ -83,6 +97,7 @@ class CatalogueDesk:
         self.give_up()
         self._indexer.stop()
         self._worker.shutdown(wait=True, cancel_futures=True)
+        self._mover.stop()
 
     def _place(self, stored: list[StoredItem]) -> list[StoredItem]:
         ids = [one.item.item_id for one in stored]
@@ -92,8 +107,14 @@ class CatalogueDesk:
             wait(placed, timeout=_PATIENCE_S)
         return stored
 
+    def _open(self, folder: Path) -> LoadedModel:
+        self._late = []
+        return _open_for(self._store, self._store.listing(), folder, self._stopping, self._least_ndcg)
+
     def _place_some(self, ids: Sequence[str]) -> None:
         model = self.model
+        if self._late is not None:
+            self._late.extend(ids)
         if model is None:
             return
         try:
@@ -104,27 +125,37 @@ class CatalogueDesk:
         except Exception:  # the items are stored and acknowledged; a worker's error would reach nobody else
             logging.getLogger(__name__).exception("items %r ... could not be placed in the model", ids[:3])
 
-    def _exchange(self, model: LoadedModel) -> LoadedModel:
-        self._engine.take(model).result()
+    def _begin_with(self, model: LoadedModel) -> LoadedModel:
+        taken = self._exchange(model, None)
+        self._indexer.make(model)  # a service that starts answers meanwhile
+        return taken
+
+    def _exchange(self, model: LoadedModel, index: ItemIndex | None) -> LoadedModel:
+        self._engine.take(model, index).result()
         self.model = model
-        self._indexer.make(model)
+        late, self._late = self._late or [], None
+        for start in range(0, len(late), _TOGETHER):
+            self._place_some(late[start : start + _TOGETHER])
+        self._mover.begin()
         until, now = model.info.learned.until, self._clock()
         self._writer.execute(lambda connection: record_model(connection, model.version, until, now)).result()
         return model
 
 
 @contextmanager
-def opening(store: Store, listed: pl.DataFrame, folder: Path) -> Iterator[Future[LoadedModel]]:
+def opening(store: Store, listed: pl.DataFrame, folder: Path, settings: Settings) -> Iterator[Future[LoadedModel]]:
     """Open a model for a store and its listing beside what the block does; given up when the block is left."""
     stopping = threading.Event()
     with ThreadPoolExecutor(1, thread_name_prefix="headrace-opening") as beside:
         try:
-            yield beside.submit(_open_for, store, listed, folder, stopping)
+            yield beside.submit(_open_for, store, listed, folder, stopping, settings.serving.least_ndcg)
         finally:
             stopping.set()
 
 
-def _open_for(store: Store, listed: pl.DataFrame, folder: Path, stopping: threading.Event) -> LoadedModel:
+def _open_for(
+    store: Store, listed: pl.DataFrame, folder: Path, stopping: threading.Event, least_ndcg: float
+) -> LoadedModel:
     # A folder of its own: a training beside the service writes the other cache at the same time.
     cache = store.path.with_name(f"{store.path.name}.vectors")
-    return open_model(folder, listed, list(store.types), cache, stopping.is_set)
+    return open_model(folder, listed, list(store.types), cache, stopping.is_set, least_ndcg)

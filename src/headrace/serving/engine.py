@@ -19,36 +19,40 @@ from concurrent.futures import Future
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import polars as pl
 
-from headrace.core.errors import LateError, OverloadedError
 from headrace.core.settings import Settings
 from headrace.data.log import EMPTY_HISTORY, Floats
 from headrace.ranking.catalogue import Catalogue
+from headrace.ranking.item_index import ItemIndex
 from headrace.serving import snapshots
 from headrace.serving.answering import Answering, warm_up
+from headrace.serving.arena import Arena
 from headrace.serving.batch import Commit
+from headrace.serving.early import Early, in_time
 from headrace.serving.line import Line, Taken, settle
 from headrace.serving.list_maker import ListMaker, fail
 from headrace.serving.models import LoadedModel
 from headrace.serving.moments import iso_time
-from headrace.serving.questions import DEGRADED, NO_MODEL, Given, Prepared, Question, Waiting
+from headrace.serving.questions import DEGRADED, NO_MODEL, Given, Question, Waiting
+from headrace.serving.sides import Prepared, Side
 from headrace.serving.stage import Stage
 from headrace.serving.states import Grown, Histories, ItemHashes, UserState
 from headrace.serving.store import Store, StoredItem
 from headrace.serving.telemetry import Telemetry
+from headrace.serving.warm_states import Files, restore_states, states_file
 from headrace.serving.writer import erasures
-
-AT_LEAST_S = 2.0
-"""How long a question with `at_least` waits for that event."""
 
 _EVENTS_TOGETHER = 1024
 """New events that are read together: whoever stands in a batch with many that were not in memory does not wait long."""
 
 Result = TypeVar("Result")
+
+
+_Portion: TypeAlias = list[tuple[Waiting, UserState | None]]
 
 
 class _Told(NamedTuple):
@@ -90,7 +94,7 @@ class Engine:
         self._line = Line(limit=serving.queue, wait_s=self._deadline_s / 4)
         self._lists = Stage("headrace-lists")
         self.maker = ListMaker(self.answering, telemetry, self._line.counted)
-        self._early: list[Waiting] = []
+        self._early = Early(serving.queue)
         self._uncounted = _Told([], [])
         self._thread = threading.Thread(target=self._run, name="headrace-engine", daemon=True)
         self._held: UserState | None = None
@@ -165,9 +169,17 @@ class Engine:
         """Forget a user whose rows are gone; done once no state, count or snapshot knows of them."""
         return self.run(lambda: self._forget(user_id))
 
-    def take(self, model: LoadedModel) -> Future[None]:
-        """Exchange the model between two questions."""
-        return self.run(partial(self.answering.take, model, model.arena(self._settings.serving)))
+    def take(self, model: LoadedModel, index: ItemIndex | None = None) -> Future[None]:
+        """Exchange the model between two questions; with its lists of items by users, where there are any."""
+        return self.run(partial(self._take, model, model.arena(self._settings.serving), index))
+
+    def move(self, most: int) -> Future[int]:
+        """Read up to so many users anew under the model that serves; gives how many the one before still answers."""
+        return self.run(lambda: self._move(most))
+
+    def part(self) -> Future[None]:
+        """Free the model before the one that serves, though it may still answer some."""
+        return self.run(self.answering.part)
 
     def rate(self, user_id: str, item_ids: Sequence[str]) -> tuple[Floats, Floats, Floats]:
         """Rate items for a user, inside `run`; see `Answering.rate`."""
@@ -208,9 +220,12 @@ class Engine:
         placed = model.place([one.item for one in stored])
         return self.run(lambda: self.answering.place(model, keys, placed))
 
-    def save(self) -> Future[None]:
-        """Write a snapshot in the background; the future is done when writing has begun."""
-        return self.run(self._save)
+    def save(self, *, last: bool = False) -> Future[None]:
+        """Write a snapshot in the background; the future is done when writing has begun.
+
+        The `last` one before the end holds the states of users too: to copy them takes tenths of a second.
+        """
+        return self.run(partial(self._save, last=last))
 
     def finish_saving(self) -> None:
         """Wait for the snapshot that is being written."""
@@ -224,10 +239,9 @@ class Engine:
                 taken()
             elif taken is not None:
                 self._take_in(taken)
-            if self._early:
-                self._refuse_early(time.perf_counter())
+            self._early.refuse(self.applied, time.perf_counter())
         self._lists.settle()
-        self._refuse_early(float("inf"))
+        self._early.refuse(self.applied, float("inf"))
 
     def _take_in(self, taken: Taken) -> None:
         """Take commits into catalogue and histories, answer questions, and hand both on to the second thread."""
@@ -239,14 +253,11 @@ class Engine:
                 self._telemetry.errors.labels("engine").inc()
                 logging.getLogger(__name__).exception("the engine could not take something in")
                 self._distrust()
-        ready = [w for w in self._early if w.question.at_least <= self.applied]
-        if ready:
-            self._early = [w for w in self._early if w.question.at_least > self.applied]
-            self._answer(ready, alone=False)
+        self._answer(self._early.ready(self.applied), alone=False)
         if taken.questions:
             # A model that is late is left out, and the counts answer alone, until the line is short again.
             late = time.perf_counter() - taken.questions[0].since > self._deadline_s / 4
-            self._answer(self._in_time(taken.questions), alone=late and self.answering.model is not None)
+            self._answer(in_time(taken.questions, self._deadline_s), alone=late and self.answering.model is not None)
         if self._uncounted.commits:
             self._hand_on(None)
 
@@ -291,35 +302,22 @@ class Engine:
         self.maker.complete = False
         self.answering.distrust()
 
-    def _in_time(self, waiting: list[Waiting]) -> list[Waiting]:
-        """Return those that can still be answered in time; the others are told so."""
-        latest = time.perf_counter() - self._deadline_s
-        for one in waiting:
-            if one.since < latest:
-                message = f"it waited longer than {1000 * self._deadline_s:g} ms to be answered; try again later"
-                one.future.set_exception(LateError(message))
-        return [one for one in waiting if one.since >= latest]
-
     def _answer(self, waiting: list[Waiting], *, alone: bool) -> None:
         """Answer those whose event is counted in; the others wait for theirs."""
-        early = [w for w in waiting if w.question.at_least > self.applied]
-        asked = [w for w in waiting if w.question.at_least <= self.applied] if early else waiting
-        room = self._settings.serving.queue - len(self._early)
-        self._early.extend(early[:room])
-        for one in early[room:]:
-            one.future.set_exception(
-                OverloadedError(f"{len(self._early)} questions wait for an event; try again later")
-            )
+        asked = self._early.sort_out(waiting, self.applied)
         if not asked:
             return
         began = time.perf_counter()
-        for some in self._portions(asked, alone=alone):
-            self._prepare(some, alone=alone)
+        for some, side in self._portions(asked, alone=alone):
+            self._prepare(some, side)
         self._line.took(time.perf_counter() - began, len(asked))
 
-    def _portions(self, asked: list[Waiting], *, alone: bool) -> Iterator[list[tuple[Waiting, UserState | None]]]:
-        """Yield questions with the states of their users, as many as have few enough new events to read."""
-        portion: list[tuple[Waiting, UserState | None]] = []
+    def _portions(self, asked: list[Waiting], *, alone: bool) -> Iterator[tuple[_Portion, Side | None]]:
+        """Yield questions with the states of their users, by the model that answers them.
+
+        Those are together who have few enough new events to read.
+        """
+        portions: dict[Side | None, _Portion] = {}
         events = 0
         for one in asked:
             try:
@@ -327,46 +325,48 @@ class Engine:
             except Exception as error:
                 fail(one, error)
                 continue
-            unread = 0 if alone else self.answering.unread(state)
-            if portion and events + unread > _EVENTS_TOGETHER:
-                yield portion
-                portion, events = [], 0
-            portion.append((one, state))
+            side = None if alone else self.answering.side_of(state)
+            unread = 0 if side is None else side.unread(state)
+            if portions and events + unread > _EVENTS_TOGETHER:
+                yield from ((portion, of) for of, portion in portions.items())
+                portions, events = {}, 0
+            portions.setdefault(side, []).append((one, state))
             events += unread
-        if portion:
-            yield portion
+        yield from ((portion, of) for of, portion in portions.items())
 
-    def _prepare(self, some: Sequence[tuple[Waiting, UserState | None]], *, alone: bool) -> None:
+    def _prepare(self, some: _Portion, side: Side | None) -> None:
         """Turn questions into requests, and hand them on."""
         now = self._clock()
         try:
-            asked = [(waiting.question, state) for waiting, state in some]
-            requests = self.answering.requests(asked, now, alone=alone)
+            requests = self.answering.requests([(waiting.question, state) for waiting, state in some], now, side)
         except Exception as error:
             if len(some) == 1:
                 fail(some[0][0], error)
                 return
             for one in some:  # one of them is to blame: the others get their answer
-                self._prepare([one], alone=alone)
+                self._prepare([one], side)
             return
-        model = DEGRADED if alone else self.answering.version or NO_MODEL
+        alone = NO_MODEL if self.answering.side is None else DEGRADED
+        model = alone if side is None else side.model.version
         keys = [None if state is None else state.key for _, state in some]
         waiting = [waiting for waiting, _ in some]
-        self._hand_on(Prepared(waiting, keys, requests, model, self.applied, self.as_of, now))
+        self._hand_on(Prepared(waiting, keys, requests, side, model, self.applied, self.as_of, now))
 
     def _state(self, question: Question) -> UserState | None:
         return None if question.user_id is None else self._histories.get(question.user_id, self.applied)
 
-    def _refuse_early(self, now: float) -> None:
-        late = [w for w in self._early if now - w.since > AT_LEAST_S]
-        self._early = [w for w in self._early if now - w.since <= AT_LEAST_S]
-        for one in late:
-            one.future.set_exception(
-                LateError(
-                    f"an answer that counts in event {one.question.at_least} was asked for, "
-                    f"{self.applied} is the last one seen after {AT_LEAST_S:g} s; ask again"
-                )
-            )
+    def _move(self, most: int) -> int:
+        leaving = self.answering.leaving
+        if leaving is None:
+            return 0
+        keys = leaving.arena.recent(most)
+        found = (self._histories.get(user_id, self.applied) for user_id in self._store.user_ids(keys).values())
+        return self.answering.move(keys, [state for state in found if state is not None])
+
+    def _take(self, model: LoadedModel, arena: Arena, index: ItemIndex | None) -> None:
+        if self.answering.model is None:
+            restore_states(arena, model, self._store, self._settings.serving)
+        self.answering.take(model, arena, index)
 
     def _hold(self, user_id: str) -> None:
         self._held = self._histories.get(user_id, self.applied)
@@ -382,14 +382,19 @@ class Engine:
         self._erased += 1
         self._snapshots.discard()
 
-    def _save(self) -> None:
+    def _save(self, *, last: bool) -> None:
         # Incomplete counts are never written: the last snapshot is true, and the next start counts in what came since.
-        if not self.maker.complete or not self._snapshots.due(self.applied):
-            return
-        window = self.answering.behaviour.transitions.window
-        labels = snapshots.labels_of(self._store, sequence=self.applied, erased=self._erased, window=window)
-        arrays = {name: array.copy() for name, array in self.answering.behaviour.state().items()}
-        self._snapshots.write(arrays, labels | self._counted.labels(), self.applied)
+        files: Files = {}
+        if self.maker.complete and self._snapshots.due(self.applied):
+            window = self.answering.behaviour.transitions.window
+            labels = snapshots.labels_of(self._store, sequence=self.applied, erased=self._erased, window=window)
+            arrays = self.answering.behaviour.state()
+            files[snapshots.snapshot_path(self._store)] = arrays, labels | self._counted.labels()
+        if last and (side := self.answering.side) is not None:
+            kept = self._settings.serving
+            files |= states_file(side, self._store, kept, sequence=self.applied, erased=self._erased)
+        if files:
+            self._snapshots.write(files, self.applied)
 
 
 _user_key = attrgetter("user_key")

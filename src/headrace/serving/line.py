@@ -19,8 +19,9 @@ Result = TypeVar("Result")
 _BEHIND = 32
 """Commits that may wait to be counted in; a commit holds what came while the one before was written."""
 _PATIENCE_S = 5.0
-_SMOOTHING = 0.1
-"""Of the running mean of a question's time, the weight of the newest batch."""
+_REMEMBERED = 0.95
+"""Of the time and the number of earlier questions, what counts beside each new batch: some twenty batches in all, so
+that one that was held up for a moment leads to no refusals."""
 
 
 class Taken(NamedTuple):
@@ -43,7 +44,7 @@ class Line:
         self._wait_s = wait_s
         self._line: deque[Waiting | Commit | Task] = deque()
         self._questions = self._commits = 0
-        self._each_s = 0.0
+        self._took_s = self._answered = 0.0
         self._wake = threading.Condition()
         self._room = threading.Condition()
         self._stopping = False
@@ -73,10 +74,11 @@ class Line:
                 raise OverloadedError(
                     f"at most {self._limit} questions may wait, {self._questions} do; try again later"
                 )
-            if self._questions * self._each_s > self._wait_s:
+            ahead_s = self._questions * self._took_s / max(1.0, self._answered)
+            if ahead_s > self._wait_s:
                 raise OverloadedError(
                     f"a question may wait {1000 * self._wait_s:g} ms at most, {self._questions} before it take "
-                    f"{1000 * self._questions * self._each_s:.0f} ms; try again later"
+                    f"{1000 * ahead_s:.0f} ms; try again later"
                 )
             self._questions += 1
             self._line.append(asked)
@@ -109,7 +111,8 @@ class Line:
 
     def took(self, seconds: float, questions: int) -> None:
         """Learn how long questions took together."""
-        self._each_s += _SMOOTHING * (seconds / questions - self._each_s)
+        self._took_s = _REMEMBERED * self._took_s + seconds
+        self._answered = _REMEMBERED * self._answered + questions
 
     def take(self, most: int, timeout: float | None) -> Taken | Task | None:
         """Take what stands before the next task, or that task; None after the timeout or at the end.

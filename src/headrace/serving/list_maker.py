@@ -11,7 +11,8 @@ from headrace.serving.answer_records import AnswerRecord
 from headrace.serving.answering import Answering
 from headrace.serving.batch import Commit
 from headrace.serving.moments import answer_id
-from headrace.serving.questions import DEGRADED, Given, Prepared, Waiting
+from headrace.serving.questions import Given, Waiting
+from headrace.serving.sides import Prepared
 from headrace.serving.states import Grown
 from headrace.serving.telemetry import Telemetry
 
@@ -35,13 +36,13 @@ class ListMaker:
         """Count what commits brought, which has become the histories of users."""
         try:
             self._answering.count(grown)
+            self._telemetry.count_commits(commits)
         except Exception:  # whatever it was, the counts lack a part of these commits
             self.complete = False
             self._telemetry.errors.labels("engine").inc()
             logging.getLogger(__name__).exception("the engine could not count something in")
         finally:
             self._counted(len(commits))
-        self._telemetry.count_commits(commits)
 
     def make(self, batch: Prepared) -> None:
         """Turn requests into lists, and give them to who asked."""
@@ -55,7 +56,7 @@ class ListMaker:
                 self.make(batch.part(place))
 
     def _make(self, batch: Prepared) -> None:
-        answers = self._answering.answer(batch.requests, alone=batch.model == DEGRADED)
+        answers = self._answering.answer(batch.requests, batch.side)
         given = [
             Given(answer_id(batch.now), batch.model, batch.seen, batch.as_of, self._answering.listed(answer))
             for answer in answers

@@ -92,6 +92,7 @@ def open_model(
     types: Sequence[str],
     cache: Path,
     stopped: Callable[[], bool] = lambda: False,
+    least_ndcg: float = 0.0,
 ) -> LoadedModel:
     """Load a model folder, bring it into the store's index space, check it and warm it.
 
@@ -104,19 +105,23 @@ def open_model(
         types: the store's event types.
         cache: the folder that keeps the vectors of texts from one start to the next.
         stopped: whether to give up reading texts, which may take minutes.
+        least_ndcg: what its lists must have had between the cuts, NDCG@10; 0 asks for nothing.
 
     Raises:
         StoppedError: given up.
         FormatError: not a model folder, or of another format.
-        ModelError: it gives numbers that are not finite, or its weights are not those of its graphs.
+        ModelError: it gives numbers that are not finite, its weights are not those of its graphs, or its lists were
+            worse than they must be.
     """
+    metrics = _metrics(folder)
+    _check_metrics(folder, metrics, least_ndcg)
     network = Network.load(folder)
     texts = None
     if (folder / TEXT_FOLDER).is_dir():
         texts = VectorCache(cache, OnnxTextEncoder(folder / TEXT_FOLDER))
     ratings = RatingModel.load(folder) if network.info.rating is not None else None
     stepper = Stepper.load(folder, network.info.shape)
-    model = LoadedModel(folder, network, stepper, network.adapt([]), ratings, texts, _metrics(folder))
+    model = LoadedModel(folder, network, stepper, network.adapt([]), ratings, texts, metrics)
     model.vectors = network.adapt(items["item_id"].to_list(), types=types)
     keys, changed = _changed(items, pl.read_parquet(folder / VOCABULARY_FILE), network.info.features)
     if changed:
@@ -151,6 +156,16 @@ def _metrics(folder: Path) -> list[Row]:
     except msgspec.DecodeError as error:
         raise FormatError(f"{path} cannot be read: {error}; train again") from None
     return [{"method": name, "metric": "ndcg", "k": 10, "value": value} for name, value in found.validation.items()]
+
+
+def _check_metrics(folder: Path, metrics: Sequence[Row], least_ndcg: float) -> None:
+    ndcg = next((row["value"] for row in metrics if row["method"] == "headrace"), None)
+    if least_ndcg and not (isinstance(ndcg, float) and ndcg >= least_ndcg):
+        found = "none was measured" if ndcg is None else f"it has {ndcg:.4f}"
+        raise ModelError(
+            f"the lists of a model must have an NDCG@10 of {least_ndcg:g} at least (serving.least_ndcg), of {folder} "
+            f"{found}; the model that serves stays; train again, or lower the setting"
+        )
 
 
 def model_status(model: LoadedModel | None) -> ModelStatus:

@@ -6,12 +6,10 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import msgspec
 
 from headrace.core.types import Recommendation, Seen
-from headrace.ranking.requests import Request
 
 NO_MODEL = "counts"
 """The model named in an answer while no Transformer is loaded."""
@@ -57,7 +55,12 @@ class Question:
 
 
 class Given(msgspec.Struct, frozen=True):
-    """An answer. `as_of` is the ISO time of the newest event counted in, None before the first one."""
+    """An answer.
+
+    `model` is the version that answered; `counts` where none is loaded, `degraded` where one is and would have been
+    late.
+    `as_of` is the ISO time of the newest event counted in, None before the first one.
+    """
 
     recommendation_id: str
     model: str
@@ -73,30 +76,3 @@ class Waiting:
     question: Question
     future: Future[Given] = field(default_factory=Future)
     since: float = field(default_factory=time.perf_counter)
-
-
-class Prepared(NamedTuple):
-    """Questions with what the encoder says to each, ready to become lists.
-
-    Args:
-        waiting: (B,) who asks.
-        keys: (B,) of the users, None where the store knows none.
-        requests: (B,) what the lists are made of.
-        model: that answers.
-        seen: the last sequence number that is counted in.
-        as_of: the time of the newest event, ISO.
-        now: when, microseconds UTC.
-    """
-
-    waiting: Sequence[Waiting]
-    keys: Sequence[int | None]
-    requests: Sequence[Request]
-    model: str
-    seen: int
-    as_of: str | None
-    now: int
-
-    def part(self, place: int) -> Prepared:
-        """Return one of them."""
-        one = slice(place, place + 1)
-        return self._replace(waiting=self.waiting[one], keys=self.keys[one], requests=self.requests[one])

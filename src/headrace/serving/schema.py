@@ -5,6 +5,7 @@ User ids stand in `users` alone; every other table uses the integer key, so that
 
 from __future__ import annotations
 
+import glob
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -142,7 +143,7 @@ def check_format(path: Path, *, newest: int = STORE_FORMAT, upgrades: Mapping[in
 
 def copies(path: Path) -> list[Path]:
     """Return the copies that upgrades left beside the store."""
-    return sorted(path.parent.glob(f"{path.name}.format-*"))
+    return sorted(path.parent.glob(f"{glob.escape(path.name)}.format-*"))
 
 
 def _copy(connection: sqlite3.Connection, path: Path) -> None:

@@ -64,7 +64,7 @@ class Service:
         self.writer = Writer(store, self.engine, queue=settings.serving.queue, telemetry=self.telemetry, clock=clock)
         self._eraser = Eraser(store, self.writer)
         self.engine.maker.record = self.writer.record
-        self.desk = CatalogueDesk(store, self.writer, self.engine, clock)
+        self.desk = CatalogueDesk(store, self.writer, self.engine, clock, settings.serving)
         self.telemetry.watch_queue("writer", lambda: self.writer.waiting)
         self._stored_scale = msgspec.json.decode(store.read_meta("scale") or "null", type=Scale | None)
         self._opened = time.monotonic()
@@ -104,7 +104,7 @@ class Service:
                 import_catalogue(store, model, now=clock())
             listed = store.listing()
             # A model is read while the events are counted: each takes seconds, on a core of its own.
-            with opening(store, listed, model) if model is not None else nullcontext() as opened:
+            with nullcontext() if model is None else opening(store, listed, model, settings) as opened:
                 service = cls(store, listed, settings=settings, clock=clock)
                 service._begin(opened)
         except BaseException:
@@ -124,7 +124,7 @@ class Service:
         self._keeper.stop()
         self.writer.stop()
         self.desk.stop()
-        self.engine.save().result()
+        self.engine.save(last=True).result()
         self.engine.stop()
         self.engine.finish_saving()
         self.store.close()

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -22,6 +21,7 @@ from headrace.serving.repeats import Repeats
 from headrace.serving.states import ItemHashes, UserState, canonical_log, state_of_rows
 from headrace.serving.store import Store
 from headrace.serving.telemetry import Telemetry
+from headrace.serving.warm_states import Arrays, Files, states_path
 from headrace.serving.writer import erasures
 
 SNAPSHOT_FORMAT = 1
@@ -35,8 +35,8 @@ def snapshot_path(store: Store) -> Path:
     return store.path.with_name(f"{store.path.name}.counts")
 
 
-def write_snapshot(path: Path, arrays: Mapping[str, NDArray[np.generic]], labels: Mapping[str, str]) -> None:
-    """Write the arrays of `Behaviour.state()`; a reader sees the old file or the new one, after a power cut too."""
+def write_snapshot(path: Path, arrays: Arrays, labels: Mapping[str, str]) -> None:
+    """Write named arrays; a reader sees the old file or the new one, after a power cut too."""
     with replacing(path) as temporary:
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary, dict(labels))
         handle = os.open(temporary, os.O_RDONLY)
@@ -55,7 +55,7 @@ class Snapshots:
 
     def __init__(self, store: Store, telemetry: Telemetry, *, saved: int) -> None:
         self.saved = saved
-        self._path = snapshot_path(store)
+        self._paths = (snapshot_path(store), states_path(store))
         self._telemetry = telemetry
         self._thread: threading.Thread | None = None
 
@@ -63,12 +63,11 @@ class Snapshots:
         """Return whether one of this sequence number would say more, and none is being written."""
         return self.saved != sequence and (self._thread is None or not self._thread.is_alive())
 
-    def write(self, arrays: Mapping[str, NDArray[np.generic]], labels: Mapping[str, str], sequence: int) -> None:
-        """Begin to write; the arrays must not change any more."""
+    def write(self, files: Files, sequence: int) -> None:
+        """Begin to write arrays and labels into files, after those before; the arrays must not change any more."""
+        self.finish()
         self.saved = sequence
-        self._thread = threading.Thread(
-            target=self._write, args=(arrays, labels), name="headrace-snapshot", daemon=True
-        )
+        self._thread = threading.Thread(target=self._write, args=(files,), name="headrace-snapshot", daemon=True)
         self._thread.start()
 
     def finish(self) -> None:
@@ -77,18 +76,20 @@ class Snapshots:
             self._thread.join()
 
     def discard(self) -> None:
-        """Delete the one on disk, as it may hold what a forgotten user did."""
+        """Delete what is on disk, as it may hold what a forgotten user did."""
         self.finish()
-        self._path.unlink(missing_ok=True)
+        for path in self._paths:
+            path.unlink(missing_ok=True)
         self.saved = -1
 
-    def _write(self, arrays: Mapping[str, NDArray[np.generic]], labels: Mapping[str, str]) -> None:
+    def _write(self, files: Files) -> None:
         try:
-            write_snapshot(self._path, arrays, labels)
+            for path, (arrays, labels) in files.items():
+                write_snapshot(path, arrays, labels)
         except Exception:  # a full disk, say: the store is whole without a snapshot, and the next may succeed
             self.saved = -1
             self._telemetry.errors.labels("snapshot").inc()
-            logging.getLogger(__name__).exception("the counts could not be written to %s", self._path)
+            logging.getLogger(__name__).exception("the counts could not be written to %s", self._paths[0])
 
 
 def labels_of(store: Store, *, sequence: int, erased: int, window: int) -> dict[str, str]:

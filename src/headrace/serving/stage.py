@@ -57,9 +57,11 @@ class Stage:
                 self._changed.wait_for(lambda: self._works or self._stopping)
                 if not self._works:
                     return
-                work, self._busy = self._works.popleft(), True
+                self._busy = True  # before there is none in the line: `idle` looks without the lock
+                work = self._works.popleft()
                 self._changed.notify_all()
             try:
                 work()
             except Exception:  # works answer for themselves; the thread must outlive one that could not
                 logging.getLogger(__name__).exception("the engine could not finish something")
+            del work  # it may hold what a user did, until the next one comes

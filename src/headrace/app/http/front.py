@@ -1,6 +1,8 @@
 """The front: a process of its own that takes connections, and passes on the two requests that nearly all are.
 
-    python -m headrace.app.http.front LISTENING LINK HANDS      three open sockets, by number
+    python -m headrace.app.http.front LISTENING LINK HANDS LARGEST
+
+The first three are open sockets, by number; `LARGEST` is the bytes of a body that is passed on at most.
 
 Plain requests (see `plain`) go to the service as short messages over the link, many at a time, and never meet the
 framework: HTTP costs a third, and is spoken on a core and under an interpreter lock of its own. A connection that asks
@@ -16,6 +18,7 @@ import os
 import signal
 import socket
 import sys
+from collections import deque
 from contextlib import suppress
 from email.utils import formatdate
 from functools import partial
@@ -25,21 +28,25 @@ import uvloop
 
 from headrace.app.http.messages import GONE, PIECE, PIECE_BYTES, STOP, Messages, message
 from headrace.app.http.plain import More, plain_request
+from headrace.app.listening import BACKLOG
 
 IDLE_S = 60.0
 """A connection that asks nothing for so long is closed."""
 _LOOK_S = 1.0
 """How often the connections are looked at, and the clock."""
-_MOST_WAITING = 1 << 20
+_MOST_WAITING = 1 << 16
 """Bytes of requests behind an open one that are read; the rest waits in the network."""
+_PATIENCE_S = 8.0
+"""How long a connection may take to end after the service has said to stop."""
 
 
 class Front:
     """All connections, and the link to the service."""
 
-    def __init__(self, hands: socket.socket, expected: bytes | None) -> None:
-        """`hands` takes connections that are handed over; `expected` as for `plain_request`."""
+    def __init__(self, hands: socket.socket, expected: bytes | None, largest: int) -> None:
+        """`hands` takes connections that are handed over; the others as for `plain_request`."""
         self.expected = expected
+        self.largest = largest
         self.visitors: set[Visitor] = set()
         self.stopping = False
         self.date = b""
@@ -49,6 +56,7 @@ class Front:
         self._open: dict[int, Visitor] = {}
         self._number = 0
         self._unsent: list[bytes] = []
+        self._pieces: deque[tuple[bytes, int | None]] = deque()
 
     def ask(self, visitor: Visitor, kind: int, body: bytes) -> int:
         """Pass a request on and return its number; `Visitor.reply` will hear of the answer."""
@@ -72,13 +80,31 @@ class Front:
     def hand_over(self, handle: int, sent: bytes) -> None:
         """Give a connection to the service, with what it has sent."""
         self._number += 1
-        pieces = [sent[start : start + PIECE_BYTES] for start in range(0, len(sent), PIECE_BYTES)]
-        for place, piece in enumerate(pieces):
-            head = PIECE.pack(self._number, place == len(pieces) - 1)
-            if place:
-                self._hands.send(head + piece)
-            else:
-                socket.send_fds(self._hands, [head + piece], [handle])
+        idle = not self._pieces
+        for start in range(0, len(sent), PIECE_BYTES):
+            head = PIECE.pack(self._number, start + PIECE_BYTES >= len(sent))
+            own = None if start else os.dup(handle)  # the connection's own is closed before this may be sent
+            self._pieces.append((head + sent[start : start + PIECE_BYTES], own))
+        if idle:
+            self._hand_on()
+
+    def _hand_on(self) -> None:
+        """Send what there is of connections that are handed over, until the service has to take some."""
+        loop = asyncio.get_running_loop()
+        while self._pieces:
+            piece, handle = self._pieces[0]
+            try:
+                if handle is None:
+                    self._hands.send(piece)
+                else:
+                    socket.send_fds(self._hands, [piece], [handle])
+            except BlockingIOError:
+                loop.add_writer(self._hands, self._hand_on)
+                return
+            self._pieces.popleft()
+            if handle is not None:
+                os.close(handle)
+        loop.remove_writer(self._hands)
 
     def stop(self) -> None:
         """Take no more requests; ends when those that are open are answered."""
@@ -139,21 +165,29 @@ class Visitor(asyncio.Protocol):
         self._front = front
         self._sent = b""
         self._open: int | None = None
+        self._read = self._reading = True
         self.since = asyncio.get_running_loop().time()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Come in."""
         self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(0)  # so that `pause_writing` tells of each byte that waits
         self._front.visitors.add(self)
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sends."""
         self.since = asyncio.get_running_loop().time()
         self._sent += data
-        if self._open is None:
-            self._look()
-        elif len(self._sent) > _MOST_WAITING:
-            self._transport.pause_reading()
+        self._look()
+
+    def pause_writing(self) -> None:
+        """The client has not read all that was sent: it is answered no further, and handed over to nobody."""
+        self._read = False
+
+    def resume_writing(self) -> None:
+        """It has."""
+        self._read = True
+        self._look()
 
     def connection_lost(self, _: Exception | None) -> None:
         """The client has gone, or has said that it will send no more, which is taken for the same."""
@@ -173,8 +207,7 @@ class Visitor(asyncio.Protocol):
         self.since = asyncio.get_running_loop().time()
         if self._front.stopping:
             self._transport.close()
-        elif self._sent:
-            self._transport.resume_reading()
+        else:
             self._look()
 
     def close_when_idle(self) -> None:
@@ -183,12 +216,21 @@ class Visitor(asyncio.Protocol):
             self._transport.close()
 
     def _look(self) -> None:
-        found = plain_request(self._sent, self._front.expected)
-        if found is None:
-            self._hand_over()
-        elif not isinstance(found, More):
-            self._sent = self._sent[found.size :]
-            self._open = self._front.ask(self, found.kind, found.body)
+        """Look at what the client has sent, once it has read what it was sent."""
+        if self._open is None and self._read and self._sent and not self._transport.is_closing():
+            found = plain_request(self._sent, self._front.expected, self._front.largest)
+            if found is None:
+                self._hand_over()
+                return
+            if not isinstance(found, More):
+                self._sent = self._sent[found.size :]
+                self._open = self._front.ask(self, found.kind, found.body)
+        if (len(self._sent) <= _MOST_WAITING) != self._reading:
+            self._reading = not self._reading
+            if self._reading:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
 
     def _hand_over(self) -> None:
         handle: int = self._transport.get_extra_info("socket").fileno()
@@ -200,20 +242,21 @@ _PHRASES = {200: b"OK", 400: b"Bad Request", 404: b"Not Found", 409: b"Conflict"
             429: b"Too Many Requests", 500: b"Internal Server Error", 503: b"Service Unavailable"}  # fmt: skip
 
 
-async def serve(listening: socket.socket, link: socket.socket, hands: socket.socket) -> None:
+async def serve(listening: socket.socket, link: socket.socket, hands: socket.socket, largest: int) -> None:
     """Take connections until the service says to stop, or is gone."""
     key = os.environ.get("HEADRACE_API_KEY")
-    front = Front(hands, None if key is None else f"Bearer {key}".encode())
+    front = Front(hands, None if key is None else f"Bearer {key}".encode(), largest)
     loop = asyncio.get_running_loop()
     await loop.connect_accepted_socket(lambda: front.link, link)
     front.tick()
-    server = await loop.create_server(partial(Visitor, front), sock=listening)
+    server = await loop.create_server(partial(Visitor, front), sock=listening, backlog=BACKLOG)
     while not front.ended.is_set():
         with suppress(TimeoutError):
             await asyncio.wait_for(front.ended.wait(), _LOOK_S)
         front.tick()
     server.close()
-    while front.visitors and not front.link.lost:
+    end = loop.time() + _PATIENCE_S
+    while front.visitors and not front.link.lost and loop.time() < end:
         await asyncio.sleep(0.01)
 
 
@@ -222,9 +265,9 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     listening, link, hands = (socket.socket(fileno=int(number)) for number in sys.argv[1:4])
-    for one in (listening, link):
+    for one in (listening, link, hands):
         one.setblocking(False)
-    uvloop.run(serve(listening, link, hands))
+    uvloop.run(serve(listening, link, hands, int(sys.argv[4])))
 
 
 if __name__ == "__main__":

@@ -9,9 +9,6 @@ from urllib.parse import unquote_to_bytes
 
 from headrace.app.http.messages import ASK, QUESTION, TELL
 
-LARGEST_EVENTS = 8192
-"""Bytes of a body that is read past the framework: 110 events, 0.4 ms."""
-
 _LARGEST_HEAD = 16_384
 _QUESTION = re.compile(
     rb"GET /v1/users/([^/?#\s]+)/recommendations"
@@ -34,12 +31,13 @@ class More(NamedTuple):
     """What was sent may become a plain request once there is more of it."""
 
 
-def plain_request(sent: bytes, expected: bytes | None) -> Plain | More | None:
+def plain_request(sent: bytes, expected: bytes | None, largest: int) -> Plain | More | None:
     """Return the plain request that what was sent begins with; None if it begins with another one.
 
     Args:
         sent: by a client, from the beginning of a request on.
         expected: the value of the header `Authorization` that every request must have; None asks for none.
+        largest: bytes of a body.
     """
     end = sent.find(b"\r\n\r\n")
     if end < 0:
@@ -56,7 +54,7 @@ def plain_request(sent: bytes, expected: bytes | None) -> Plain | More | None:
     if expected is not None and not hmac.compare_digest(headers.get(b"authorization", b""), expected):
         return None
     if first == _EVENTS:
-        return _events(sent, end + 4, headers)
+        return _events(sent, end + 4, headers, largest)
     if headers.get(b"content-length", b"0") != b"0":
         return None
     return _question(first, end + 4)
@@ -75,11 +73,11 @@ def _question(line: bytes, size: int) -> Plain | None:
     return Plain(ASK, QUESTION.pack(int(k or 10), int(with_k or alone or 0)) + user_id, size)
 
 
-def _events(sent: bytes, start: int, headers: dict[bytes, bytes]) -> Plain | More | None:
+def _events(sent: bytes, start: int, headers: dict[bytes, bytes], largest: int) -> Plain | More | None:
     length = headers.get(b"content-length", b"")
     if headers.get(b"content-type") != b"application/json" or not length.isdigit() or len(length) > 5:
         return None
     end = start + int(length)
-    if int(length) > LARGEST_EVENTS:
+    if int(length) > largest:
         return None
     return Plain(TELL, sent[start:end], end) if len(sent) >= end else More()

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test format bench-quality bench-quality-full clean
+.PHONY: install demo test format bench-quality bench-quality-full soak clean
 
 install: $(VENV)/.installed
 
@@ -31,6 +31,10 @@ bench-quality: install
 
 bench-quality-full: install
 	$(BIN)/python benchmarks/bench_quality.py --data $(DATA)
+
+# An hour at a steady load; the memory must stay within 5 % of its tenth minute.
+soak: install
+	$(BIN)/python benchmarks/soak.py
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

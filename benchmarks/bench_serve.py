@@ -5,7 +5,7 @@
 The service runs in one process, the client in another (`load/client.py`), both on this machine. Two questions (k = 20)
 go with one event; users come by Zipf's law. Latency counts from the moment a request was due. Prints per run and in the
 median what was reached, the latencies, how many lists needed a history read anew, and CPU seconds of both; beside it
-an empty handler that answers as many bytes. Writes benchmarks/results/serve-ITEMS-WIDTH.json.
+an empty handler that answers as many bytes. Writes benchmarks/results/serve-ITEMS-USERS-RATE.json.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ from load.world import World, copies_of, trained_model, world, zipf_users
 from headrace.data.dataset import Dataset
 
 HERE = Path(__file__).resolve().parent
+WARM_UPS = 3
+"""Runs before those that count: lists of near items are made, and states are read."""
 PATIENCE_S = 3600
 """How long a start may take: the first one imports the events."""
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -113,8 +115,8 @@ class Load:
     events: np.ndarray
 
     def at(self, rate: float, target: Path) -> None:
-        """Write them for the client, evenly spaced so that `rate` questions are due in a second."""
-        share = 1 - self.events.mean()
+        """Write them for the client, evenly spaced so that `rate` questions are due in a second; events if all are."""
+        share = (1 - self.events.mean()) or 1.0
         moments = np.arange(len(self.requests)) * (1e9 * share / rate)
         offsets = np.concatenate(([0], np.cumsum([len(one) for one in self.requests])))
         joined = np.frombuffer(b"".join(self.requests), np.uint8)
@@ -148,15 +150,10 @@ def loads(chosen: World, items: np.ndarray, questions: int, random: np.random.Ge
 
 def play(server: Server, load: Load, rate: float, connections: int) -> dict[str, float]:
     """Send a load and return what was seen."""
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "requests.npz", Path(folder) / "answers.npz"
-        load.at(rate, source)
-        rebuilt, cpu, started = server.metric("headrace_states_rebuilt"), server.cpu_s, time.monotonic()
-        command = [sys.executable, "-m", "load.client", str(server.port), str(connections), str(source), str(target)]
-        said = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=HERE).stdout)
-        wall = said["wall_s"]
-        cpu = server.cpu_s - cpu
-        found = np.load(target)
+    rebuilt, cpu, started = server.metric("headrace_states_rebuilt"), server.cpu_s, time.monotonic()
+    said, found = send(server, load, rate, connections)
+    wall = said["wall_s"]
+    cpu = server.cpu_s - cpu
     fine, latencies = found["statuses"] == 200, found["latencies"] / 1e6
     answers = ~load.events
     row = {
@@ -180,6 +177,16 @@ def play(server: Server, load: Load, rate: float, connections: int) -> dict[str,
     }
 
 
+def send(server: Server, load: Load, rate: float, connections: int) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Send a load; return what the client says of itself, and of each request its latency, status and size."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "requests.npz", Path(folder) / "answers.npz"
+        load.at(rate, source)
+        command = [sys.executable, "-m", "load.client", str(server.port), str(connections), str(source), str(target)]
+        said = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=HERE).stdout)
+        return said, dict(np.load(target))
+
+
 def show(name: str, row: dict[str, float]) -> None:
     """Print what one run saw."""
     print(name + ": " + ", ".join(f"{key} {value:g}" for key, value in row.items()), flush=True)
@@ -198,7 +205,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2500, help="questions a second; half as many events come")
     parser.add_argument("--seconds", type=float, default=20, help="of each run")
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--connections", type=int, default=256)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--minutes", type=float, default=10, help="of training, once")
     parser.add_argument("--state-bytes", type=int, default=2_000_000_000)
@@ -216,7 +223,8 @@ def main() -> None:
         command.insert(2, str(chosen.model))
     command += ["--history", str(chosen.dataset)]  # imported once
     with running(command, {"HEADRACE_SERVING__STATE_BYTES": str(options.state_bytes)}) as server:
-        show("warm-up", play(server, loads(chosen, met, questions, random), options.rate, options.connections))
+        for _ in range(WARM_UPS):
+            show("warm-up", play(server, loads(chosen, met, questions, random), options.rate, options.connections))
         rows = []
         for run in range(options.runs):
             rows.append(play(server, loads(chosen, met, questions, random), options.rate, options.connections))
@@ -234,7 +242,7 @@ def main() -> None:
     for key in ("answers_per_s", "answer_p99_ms", "event_p99_ms", "anew_share"):
         print(f"{key}: {min(row[key] for row in rows):g} .. {max(row[key] for row in rows):g} over the runs")
     print(f"CPU of an answer over the empty handler's: {only['cpu_us_per_answer'] / empty['cpu_us_per_answer']:.1f}")
-    result = HERE / "results" / f"serve-{options.items}-{options.width}.json"
+    result = HERE / "results" / f"serve-{options.items}-{options.users}-{options.rate:g}.json"
     about = {name: str(value) for name, value in vars(options).items()}
     result.write_text(
         json.dumps({"options": about, "runs": rows, "median": middle, "no_events": only, "empty": empty}, indent=1)

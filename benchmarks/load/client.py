@@ -156,7 +156,8 @@ def main() -> None:
     after = resource.getrusage(resource.RUSAGE_SELF)
     np.savez(target, latencies=found[0], statuses=found[1], sizes=found[2])
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(json.dumps({"cpu_s": round(cpu, 3), "wall_s": round(time.monotonic() - started, 3)}))
+    wall = time.monotonic() - started
+    print(json.dumps({"cpu_s": round(cpu, 3), "wall_s": round(wall, 3), "started": started}))
 
 
 if __name__ == "__main__":

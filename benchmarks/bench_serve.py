@@ -123,6 +123,27 @@ class Load:
         np.savez(target, requests=joined, offsets=offsets, moments=moments.astype(np.int64))
 
 
+def add_world(parser: argparse.ArgumentParser, *, users: int) -> None:
+    """Let the command line say which world is served."""
+    parser.add_argument("--items", type=int, default=100_000)
+    parser.add_argument("--users", type=int, default=users)
+    parser.add_argument("--connections", type=int, default=256)
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--minutes-of-training", type=float, default=10, help="once")
+    parser.add_argument("--dataset", type=Path, default=Path("bench-work/quality/datasets/groceries"))
+    parser.add_argument("--work", type=Path, default=Path("bench-work/serve"))
+
+
+def served(options: argparse.Namespace) -> tuple[World, np.ndarray, list[str]]:
+    """Return the world, made once, the items of real events, and the command that serves it."""
+    work = options.work.resolve()
+    trained = trained_model(options.dataset, work, width=options.width, minutes=options.minutes_of_training)
+    chosen = world(options.dataset, trained, work, items=options.items, users=options.users)
+    command = [HEADRACE, "serve", str(chosen.model), "--store", f"sqlite:///{chosen.store}", "--port", "0"]
+    met: np.ndarray = Dataset.open(options.dataset).log().items
+    return chosen, met, [*command, "--history", str(chosen.dataset)]  # imported once
+
+
 def question(user: int) -> bytes:
     """Return the request of a list."""
     return f"GET /v1/users/{user}/recommendations?k=20 HTTP/1.1\r\nHost: headrace\r\n\r\n".encode()
@@ -200,28 +221,18 @@ def medians(rows: list[dict[str, float]]) -> dict[str, float]:
 def main() -> None:
     """Parse the command line, serve and ask."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--items", type=int, default=100_000)
-    parser.add_argument("--users", type=int, default=1_000_000)
+    add_world(parser, users=1_000_000)
     parser.add_argument("--rate", type=float, default=2500, help="questions a second; half as many events come")
     parser.add_argument("--seconds", type=float, default=20, help="of each run")
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--connections", type=int, default=256)
-    parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--minutes", type=float, default=10, help="of training, once")
     parser.add_argument("--state-bytes", type=int, default=2_000_000_000)
-    parser.add_argument("--dataset", type=Path, default=Path("bench-work/quality/datasets/groceries"))
-    parser.add_argument("--work", type=Path, default=Path("bench-work/serve"))
     parser.add_argument("--counts-only", action="store_true", help="serve no model")
     options = parser.parse_args()
-    work, random = options.work.resolve(), np.random.default_rng(3)
-    trained = trained_model(options.dataset, work, width=options.width, minutes=options.minutes)
-    chosen = world(options.dataset, trained, work, items=options.items, users=options.users)
-    met = Dataset.open(options.dataset).log().items
+    random = np.random.default_rng(3)
+    chosen, met, command = served(options)
     questions = int(options.rate * options.seconds)
-    command = [HEADRACE, "serve", "--store", f"sqlite:///{chosen.store}", "--port", "0"]
-    if not options.counts_only:
-        command.insert(2, str(chosen.model))
-    command += ["--history", str(chosen.dataset)]  # imported once
+    if options.counts_only:
+        command.remove(str(chosen.model))
     with running(command, {"HEADRACE_SERVING__STATE_BYTES": str(options.state_bytes)}) as server:
         for _ in range(WARM_UPS):
             show("warm-up", play(server, loads(chosen, met, questions, random), options.rate, options.connections))

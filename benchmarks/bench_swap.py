@@ -20,11 +20,10 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from bench_serve import HEADRACE, HERE, Load, Server, loads, running, send, show
-from load.world import World, trained_model, world
+from bench_serve import HERE, Load, Server, add_world, loads, running, send, served, show
+from load.world import World
 
 from headrace.core.formats import MODEL_FILE
-from headrace.data.dataset import Dataset
 
 SECOND = "second"
 
@@ -54,8 +53,9 @@ def swap(server: Server, after_s: float, said: dict[str, float]) -> None:
 def part(name: str, latencies: np.ndarray, statuses: np.ndarray) -> dict[str, float]:
     """Return and print what answers of one part of the time waited."""
     row: dict[str, float] = {"answers": len(latencies), "failed": int((statuses != 200).sum())}
-    for share in (50, 90, 99):
-        row[f"p{share}_ms"] = round(float(np.percentile(latencies[statuses == 200], share)) / 1e6, 2)
+    fine = latencies[statuses == 200]
+    for share in (50, 90, 99) if len(fine) else ():
+        row[f"p{share}_ms"] = round(float(np.percentile(fine, share)) / 1e6, 2)
     show(name, row)
     return row
 
@@ -84,22 +84,13 @@ def measure(server: Server, load: Load, rate: float, connections: int, quiet_s: 
 def main() -> None:
     """Parse the command line, serve and swap."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--items", type=int, default=100_000)
-    parser.add_argument("--users", type=int, default=100_000)
     parser.add_argument("--rate", type=float, default=400, help="questions a second; half as many events come")
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--connections", type=int, default=256)
-    parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--dataset", type=Path, default=Path("bench-work/quality/datasets/groceries"))
-    parser.add_argument("--work", type=Path, default=Path("bench-work/serve"))
+    add_world(parser, users=100_000)
     options = parser.parse_args()
-    work, random = options.work.resolve(), np.random.default_rng(3)
-    trained = trained_model(options.dataset, work, width=options.width, minutes=10)
-    chosen = world(options.dataset, trained, work, items=options.items, users=options.users)
-    met = Dataset.open(options.dataset).log().items
+    random = np.random.default_rng(3)
+    chosen, met, command = served(options)
     renamed(chosen, chosen.folder / SECOND)
-    command = [HEADRACE, "serve", str(chosen.model), "--store", f"sqlite:///{chosen.store}", "--port", "0"]
-    command += ["--history", str(chosen.dataset)]
     with running(command, {"HEADRACE_SERVING__MODELS": str(chosen.folder)}) as server:
         time.sleep(12)  # lists of near items
         questions = int(options.rate * options.seconds)

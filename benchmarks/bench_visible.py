@@ -15,13 +15,10 @@ import json
 import threading
 import time
 from http.client import HTTPConnection
-from pathlib import Path
 
 import numpy as np
-from bench_serve import HEADRACE, HERE, Load, Server, event, loads, running, send, show
-from load.world import copies_of, trained_model, world, zipf_users
-
-from headrace.data.dataset import Dataset
+from bench_serve import HERE, Load, Server, add_world, event, loads, running, send, served, show
+from load.world import copies_of, zipf_users
 
 EVERY_S = 0.02
 
@@ -57,22 +54,13 @@ def probe(server: Server, users: int, ended: threading.Event, waits: list[float]
 def main() -> None:
     """Parse the command line, serve and ask."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--items", type=int, default=100_000)
-    parser.add_argument("--users", type=int, default=100_000)
     parser.add_argument("--events", type=float, default=1000, help="events a second")
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--connections", type=int, default=256)
-    parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--dataset", type=Path, default=Path("bench-work/quality/datasets/groceries"))
-    parser.add_argument("--work", type=Path, default=Path("bench-work/serve"))
+    add_world(parser, users=100_000)
     options = parser.parse_args()
-    work, random = options.work.resolve(), np.random.default_rng(3)
-    trained = trained_model(options.dataset, work, width=options.width, minutes=10)
-    chosen = world(options.dataset, trained, work, items=options.items, users=options.users)
-    met = Dataset.open(options.dataset).log().items
-    command = [HEADRACE, "serve", str(chosen.model), "--store", f"sqlite:///{chosen.store}", "--port", "0"]
-    command += ["--history", str(chosen.dataset)]
+    random = np.random.default_rng(3)
+    chosen, met, command = served(options)
     rows = []
     with running(command, {"HEADRACE_SERVING__STATE_BYTES": "2000000000"}) as server:
         time.sleep(12)  # lists of near items

@@ -12,13 +12,9 @@ import argparse
 import json
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
-from bench_serve import HEADRACE, HERE, loads, play, running, show
-from load.world import trained_model, world
-
-from headrace.data.dataset import Dataset
+from bench_serve import HERE, add_world, loads, play, running, served, show
 
 SETTLED = 10
 """The minute by which the caches are full."""
@@ -30,25 +26,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=int, default=60)
     parser.add_argument("--rate", type=float, default=500, help="questions a second; half as many events come")
-    parser.add_argument("--items", type=int, default=100_000)
-    parser.add_argument("--users", type=int, default=100_000)
     parser.add_argument("--state-bytes", type=int, default=1_000_000_000)
-    parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--dataset", type=Path, default=Path("bench-work/quality/datasets/groceries"))
-    parser.add_argument("--work", type=Path, default=Path("bench-work/serve"))
+    add_world(parser, users=100_000)
     options = parser.parse_args()
-    work, random = options.work.resolve(), np.random.default_rng(3)
-    trained = trained_model(options.dataset, work, width=options.width, minutes=10)
-    chosen = world(options.dataset, trained, work, items=options.items, users=options.users)
-    met = Dataset.open(options.dataset).log().items
-    command = [HEADRACE, "serve", str(chosen.model), "--store", f"sqlite:///{chosen.store}", "--port", "0"]
-    command += ["--history", str(chosen.dataset)]
+    random = np.random.default_rng(3)
+    chosen, met, command = served(options)
     rows: list[dict[str, float]] = []
     with running(command, {"HEADRACE_SERVING__STATE_BYTES": str(options.state_bytes)}) as server:
         for minute in range(1, options.minutes + 1):
             began = time.monotonic()
             load = loads(chosen, met, int(options.rate * 55), random)
-            rows.append(play(server, load, options.rate, 256))
+            rows.append(play(server, load, options.rate, options.connections))
             show(f"minute {minute}", rows[-1])
             time.sleep(max(0.0, began + 60 - time.monotonic()))
     memory = [row["memory_gb"] for row in rows]

@@ -322,7 +322,7 @@ class Engine:
         for one in asked:
             try:
                 state = self._state(one.question)
-            except Exception as error:
+            except Exception as error:  # it is that question's, and the others get their answers
                 fail(one, error)
                 continue
             side = None if alone else self.answering.side_of(state)

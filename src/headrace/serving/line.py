@@ -149,7 +149,7 @@ def settle(future: Future[Result], verb: Callable[[], Result]) -> None:
         return
     try:
         future.set_result(verb())
-    except Exception as error:
+    except Exception as error:  # passed on to whoever waits
         if not isinstance(error, HeadraceError):
             logging.getLogger(__name__).error("the engine could not do something", exc_info=error)
         future.set_exception(error)

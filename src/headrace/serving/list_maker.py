@@ -48,7 +48,7 @@ class ListMaker:
         """Turn requests into lists, and give them to who asked."""
         try:
             self._make(batch)
-        except Exception as error:
+        except Exception as error:  # passed on to whoever is to blame
             if len(batch.waiting) == 1:
                 fail(batch.waiting[0], error)
                 return

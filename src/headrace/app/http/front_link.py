@@ -126,7 +126,7 @@ class FrontLink:
                 return
             logging.getLogger(__name__).error("the front ended with code %s, another one starts", self._process.wait())
             self._service.telemetry.errors.labels("front").inc()
-            time.sleep(0.1)
+            time.sleep(0.1)  # one that cannot start shall not take a core
             with self._sending:  # nothing that was meant for the one before
                 self._unsent.clear()
                 messages, self._link = Messages(), self._start_process()
@@ -179,7 +179,7 @@ class FrontLink:
             return
         try:
             given = done.result()
-        except Exception as error:
+        except Exception as error:  # whatever it is, the client hears of it
             self._fail(number, kind, started, error)
             return
         self._put(message(number, 200, 0, _encode(given)))

@@ -39,7 +39,7 @@ def renamed(chosen: World, target: Path) -> None:
 
 def swap(server: Server, after_s: float, said: dict[str, float]) -> None:
     """Ask for the second model after some seconds; note when it was asked for and taken."""
-    time.sleep(after_s)
+    time.sleep(after_s)  # in the middle of the load
     said["asked"] = time.monotonic()
     body = json.dumps({"path": SECOND}).encode()
     request = urllib.request.Request(

@@ -38,7 +38,7 @@ def main() -> int:
             load = loads(chosen, met, int(options.rate * 55), random)
             rows.append(play(server, load, options.rate, options.connections))
             show(f"minute {minute}", rows[-1])
-            time.sleep(max(0.0, began + 60 - time.monotonic()))
+            time.sleep(max(0.0, began + 60 - time.monotonic()))  # a row is a minute
     memory = [row["memory_gb"] for row in rows]
     settled = memory[min(SETTLED, len(memory)) - 1]
     growth = memory[-1] / settled - 1

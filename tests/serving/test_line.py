@@ -39,7 +39,7 @@ def test_no_more_questions_are_taken_than_may_be_answered_together() -> None:
     line.tell(Commit())
     assert line.take(2, None) == Taken([], asked[:2])
     assert len(line) == 2
-    assert line.questions == 1
+    assert line._questions == 1
 
 
 def test_a_question_that_would_wait_too_long_is_refused() -> None:
@@ -61,7 +61,7 @@ def test_one_batch_that_was_held_up_leads_to_no_refusal() -> None:
     line.took(0.1, 1)
     for _ in range(60):  # what came meanwhile, at 600 a second
         line.admit(Waiting(Question("ann")))
-    assert line.questions == 60
+    assert line._questions == 60
 
 
 def test_the_writer_waits_while_many_commits_are_not_counted() -> None:

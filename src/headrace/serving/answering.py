@@ -1,4 +1,4 @@
-"""From a question in ids to a list in ids: what the engine's thread owns besides the histories.
+"""From a question in ids to a list in ids: what the engine owns besides the histories.
 
 Evaluation calls the same `recommend`, so that the offline number is the online behaviour.
 """
@@ -38,7 +38,11 @@ _UNKNOWN_TYPE = 1 << 30
 
 
 class Answering:
-    """Catalogue, counts and model; used by one thread at a time."""
+    """Catalogue, counts and models.
+
+    `requests`, `changed` and `side_of` are the first thread's, `count`, `answer` and `listed` the second's, at the same
+    time; everything else is called while the second has nothing to do.
+    """
 
     def __init__(
         self, behaviour: Behaviour, catalogue: Catalogue, types: Sequence[str], settings: RankingSettings

@@ -54,11 +54,6 @@ class Line:
         return len(self._line)
 
     @property
-    def questions(self) -> int:
-        """How many questions, and tasks that were asked for by clients, wait."""
-        return self._questions
-
-    @property
     def stopped(self) -> bool:
         """Whether nothing more will come."""
         return self._stopping and not self._line

@@ -48,7 +48,6 @@ class Front:
         self.expected = expected
         self.largest = largest
         self.visitors: set[Visitor] = set()
-        self.stopping = False
         self.date = b""
         self.ended = asyncio.Event()
         self.link = Link(self)
@@ -108,7 +107,6 @@ class Front:
 
     def stop(self) -> None:
         """Take no more requests; ends when those that are open are answered."""
-        self.stopping = True
         self.ended.set()
         for visitor in list(self.visitors):
             visitor.close_when_idle()
@@ -205,7 +203,7 @@ class Visitor(asyncio.Protocol):
         )
         self._open = None
         self.since = asyncio.get_running_loop().time()
-        if self._front.stopping:
+        if self._front.ended.is_set():
             self._transport.close()
         else:
             self._look()

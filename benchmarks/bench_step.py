@@ -34,7 +34,8 @@ from headrace.model.transformer import Transformer
 from headrace.ranking.item_vectors import ItemVectors, Placed
 from headrace.ranking.network import Network
 from headrace.ranking.onnx_graph import OnnxGraph
-from headrace.ranking.step_kernels import PAGE, NewEvents, Pages
+from headrace.ranking.page_kernels import PAGE, Pages
+from headrace.ranking.step_kernels import NewEvents
 from headrace.ranking.stepping import Precision, Stepper
 from headrace.serving.arena import Arena, Asked
 from headrace.training.asking import encode_graph, query_graph

@@ -20,7 +20,7 @@ from headrace.core.errors import FormatError
 from headrace.core.formats import Shape
 from headrace.data.log import EMPTY_HISTORY, History
 from headrace.ranking.item_vectors import Placed
-from headrace.ranking.step_kernels import PAGE
+from headrace.ranking.page_kernels import PAGE
 from headrace.ranking.stepping import Precision, Stepper
 from headrace.serving.arena import SEAT_BYTES, Asked
 

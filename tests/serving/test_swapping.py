@@ -17,7 +17,8 @@ from headrace.core.types import Event, Item
 from headrace.data.log import Floats, History, Ints, Longs
 from headrace.ranking.item_vectors import ItemVectors, Placed
 from headrace.ranking.network import Network
-from headrace.ranking.step_kernels import NewEvents, Pages
+from headrace.ranking.page_kernels import Pages
+from headrace.ranking.step_kernels import NewEvents
 from headrace.ranking.stepping import Stepper
 from headrace.serving.questions import PastEvent, Question
 from headrace.serving.service import Service

@@ -1,11 +1,6 @@
-"""The encoder for the newest events alone, and the query, on the kept states of many users.
+"""The encoder for the newest events alone, and the query, on the kept states of many users (`page_kernels.py`).
 
-What was computed of each event, the keys and the values of every layer, stands in a slot; slots come in pages of
-`PAGE`, and a user's pages are a ring: the event at place p stands in slot p modulo S, so that a new one takes the slot
-of one that no later event reads. Keys of a page lie with its slots side by side, values with their numbers side by
-side, so that both are read as vectors.
-
-Shapes: N pages, R rows (new events), B requests, S slots of a ring, L layers (the query is one more), D width, H heads,
+Shapes: R rows (new events), B requests, S slots of a ring, L layers (the query is one more), D width, H heads,
 W window.
 """
 
@@ -15,19 +10,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from headrace.core.compiled import Whole, exponential, fused
-from headrace.core.time_buckets import UNKNOWN_BUCKET, request_bucket, time_bucket
+from headrace.core.compiled import Whole, fused
+from headrace.core.time_buckets import UNKNOWN_BUCKET, request_bucket
 from headrace.data.log import Floats, Ints, Longs
 from headrace.ranking.layer_kernels import add_gated, gelu, layer_norm, linear
-from headrace.ranking.processor import CACHE_LINE, Stored, narrowed, prefetch, widened
+from headrace.ranking.page_kernels import PAGE, Pages, attend, attend_together, look
+from headrace.ranking.processor import narrowed
 
-PAGE = 16
-"""Slots of a page."""
-
-_AHEAD = 4
-"""Pages that are asked for before they are read. A user's states are cold: half of the time would go into waiting."""
 _HOUR_US = 3_600_000_000
-_HIDDEN = np.float32(-3e38)
+_TOGETHER = 32
+"""Events of one seat that are compared together: those of a longer history would look at many pages that come later."""
 
 QUERY, KEY, VALUE, GATE, COMBINE = range(5)
 """The order of a layer's square matrices."""
@@ -80,24 +72,10 @@ class Weights(NamedTuple):
     days: Floats
 
 
-class Pages(NamedTuple):
-    """The kept states of all users; a user is known by the number of their first page, their seat.
-
-    Args:
-        rows: (N, L + 1, 2, D * PAGE) keys and values.
-        times: (N, PAGE) int64 microseconds of the events.
-        tables: (N, S / PAGE) the pages of each seat.
-        states: (N, D) what the encoder says after the last event of each seat.
-    """
-
-    rows: Stored
-    times: Longs
-    tables: Ints
-    states: Floats
-
-
 class NewEvents(NamedTuple):
-    """Events to be read: at most `PAGE` of one seat, a seat's own in order of their places.
+    """Events to be read, a seat's own side by side and in order of their places.
+
+    Of a seat whose ring has been full they are at most `PAGE`: another one would take the slot of one that is read.
 
     Args:
         seats: (R,).
@@ -116,13 +94,6 @@ class NewEvents(NamedTuple):
     times: Longs
 
 
-class Sight(NamedTuple):
-    """What a place sees of each slot: `ages` (S,) in events, and `buckets` (S,) of the time passed."""
-
-    ages: Longs
-    buckets: Longs
-
-
 @fused
 def extend(weights: Weights, pages: Pages, events: NewEvents) -> None:
     """Read new events: their keys, values and times go into their slots, and each seat's last state is set anew."""
@@ -132,20 +103,45 @@ def extend(weights: Weights, pages: Pages, events: NewEvents) -> None:
     for row in range(len(x)):
         slot = events.places[row] % slots
         pages.times[pages.tables[events.seats[row], slot // PAGE], slot % PAGE] = events.times[row]
-    ages, buckets = np.empty((len(x), slots), np.int64), np.empty((len(x), slots), np.int64)
-    for row in range(len(x)):
-        _look(pages, (events.seats[row], events.places[row]), events.times[row], Sight(ages[row], buckets[row]))
+    ends = _ends(events.seats)
     for layer in range(layers):
         normed = layer_norm(x, weights.attention_norms[layer])
         _keep(normed, layer, weights, pages, events)
         queries = linear(normed, weights.squares[layer, QUERY], weights.square_biases[layer, QUERY])
-        for row in range(len(x)):
-            sight = Sight(ages[row], buckets[row])
-            _attend(queries[row], layer, weights, pages, (events.seats[row], events.places[row]), sight)
+        _attend_all(queries, layer, weights, pages, events, ends)
         _finish(x, normed, queries, layer, weights)
     _keep(layer_norm(x, weights.memory_norm), layers, weights, pages, events)
     for row in range(len(x)):
         pages.states[events.seats[row]] = x[row]
+
+
+@fused
+def _attend_all(queries: Floats, layer: Whole, weights: Weights, pages: Pages, events: NewEvents, ends: Longs) -> None:
+    """Put in the place of queries (R, D) what the places of the events read."""
+    biases, slots, first = (weights.by_age[layer], weights.by_time[layer]), pages.tables.shape[1] * PAGE, 0
+    ages, buckets = np.empty((_TOGETHER, slots), np.int64), np.empty((_TOGETHER, slots), np.int64)
+    while first < len(queries):
+        end = ends[first]
+        seat, newest, n = events.seats[first], events.places[end - 1], end - first
+        for row in range(n):
+            place, time = events.places[first + row], events.times[first + row]
+            look(pages, (seat, place, newest), time, (ages[row], buckets[row]))
+        if n == 1:
+            attend(queries[first], layer, pages, (seat, newest), ((ages[0], buckets[0]), biases))
+        else:
+            attend_together(queries[first:end], layer, pages, (seat, newest), ((ages[:n], buckets[:n]), biases))
+        first = end
+
+
+@fused
+def _ends(seats: Ints) -> Longs:
+    """Return (R,) where the rows end that are compared together: those of one seat, `_TOGETHER` at most."""
+    ends, first = np.empty(len(seats), np.int64), 0
+    for row in range(len(seats)):
+        if row + 1 == len(seats) or seats[row + 1] != seats[row] or row + 1 - first == _TOGETHER:
+            ends[first : row + 1] = row + 1
+            first = row + 1
+    return ends
 
 
 @fused
@@ -174,13 +170,14 @@ def ask(weights: Weights, pages: Pages, seats: Ints, places: Longs, requests: Lo
         x[row] += weights.days[hours // 24 % 7 if requests[row] >= 0 else 7]
     normed = layer_norm(x, weights.attention_norms[layer])
     queries = linear(normed, weights.squares[layer, QUERY], weights.square_biases[layer, QUERY])
-    sight = Sight(np.empty(slots, np.int64), np.empty(slots, np.int64))
+    biases = weights.by_age[layer], weights.by_time[layer]
+    ages, buckets = np.empty(slots, np.int64), np.empty(slots, np.int64)
     for row in range(len(seats)):
         if places[row] >= 0:
-            _look(pages, (seats[row], places[row]), requests[row], sight)
+            look(pages, (seats[row], places[row], places[row]), requests[row], (ages, buckets))
             if requests[row] < 0:
-                sight.buckets[:] = UNKNOWN_BUCKET
-            _attend(queries[row], layer, weights, pages, (seats[row], places[row]), sight)
+                buckets[:] = UNKNOWN_BUCKET
+            attend(queries[row], layer, pages, (seats[row], places[row]), ((ages, buckets), biases))
     _finish(x, normed, queries, layer, weights)
     for row in range(len(seats)):
         if places[row] < 0:
@@ -207,27 +204,6 @@ def _embedded(weights: Weights, events: NewEvents) -> Floats:
 
 
 @fused
-def _look(pages: Pages, where: tuple[np.int32, np.int64], time: np.int64, sight: Sight) -> None:
-    """Write what a place sees at a time; a slot without an event has some age and bucket too."""
-    seat, place = where
-    table = pages.tables[seat]
-    slots = len(table) * PAGE
-    newest = place % slots
-    for number in range(_pages_read(place, slots)):
-        times = pages.times[table[number]]
-        for slot in range(PAGE):
-            age = newest - number * PAGE - slot
-            sight.ages[number * PAGE + slot] = age + slots if age < 0 else age
-            sight.buckets[number * PAGE + slot] = time_bucket(time, times[slot])
-
-
-@fused
-def _pages_read(place: np.int64, slots: Whole) -> Whole:
-    """Return how many pages hold what the event at a place may read."""
-    return (min(place + 1, slots) + PAGE - 1) // PAGE
-
-
-@fused
 def _keep(normed: Floats, layer: Whole, weights: Weights, pages: Pages, events: NewEvents) -> None:
     """Write the keys and the values of a layer into the events' slots."""
     keys = linear(normed, weights.squares[layer, KEY], weights.square_biases[layer, KEY])
@@ -242,97 +218,6 @@ def _keep(normed: Floats, layer: Whole, weights: Weights, pages: Pages, events: 
         for d in range(width):
             kept_keys[d, slot % PAGE] = narrowed(keys[row, d], like)
             kept_values[slot % PAGE, d] = narrowed(values[row, d], like)
-
-
-@fused
-def _attend(
-    query: Floats, layer: Whole, weights: Weights, pages: Pages, where: tuple[np.int32, np.int64], sight: Sight
-) -> None:
-    """Put in the place of a query (D,) what its place reads, (D,)."""
-    seat, place = where
-    table = pages.tables[seat]
-    count = _pages_read(place, len(table) * PAGE)
-    by_age, by_time = weights.by_age[layer], weights.by_time[layer]
-    scores = np.zeros((by_age.shape[0], count * PAGE), np.float32)
-    for number in range(-_AHEAD, count):
-        if number + _AHEAD < count:
-            _fetch(pages.rows, table[number + _AHEAD], layer, 0)
-        if number >= 0:
-            _fetch(pages.rows, table[number], layer, 1)
-            keys = pages.rows[table[number], layer, 0].reshape(query.shape[0], PAGE)
-            _compare(query, keys, scores, number * PAGE)
-    for head in range(len(scores)):
-        _to_shares(scores[head], sight, by_age[head], by_time[head])
-    query[:] = 0
-    for number in range(count):
-        values = pages.rows[table[number], layer, 1].reshape(PAGE, query.shape[0])
-        _mix(scores, number * PAGE, values, query)
-
-
-@fused
-def _fetch(rows: Stored, page: np.int32, layer: Whole, kind: Whole) -> None:
-    """Ask for the keys (0) or the values (1) of a page."""
-    first = ((page * rows.shape[1] + layer) * rows.shape[2] + kind) * rows.shape[3]
-    step = CACHE_LINE // rows.itemsize
-    for number in range(rows.shape[3] // step):
-        prefetch(rows, first + number * step)
-
-
-@fused
-def _compare(query: Floats, keys: Stored, scores: Floats, start: Whole) -> None:
-    """Add the products of the query (D,) and the keys of a page (D, PAGE) to scores (H, n) from `start` on."""
-    size = len(query) // len(scores)
-    whole = size - size % 4
-    for head in range(len(scores)):
-        found, first = scores[head, start : start + PAGE], head * size
-        for d in range(first, first + whole, 4):
-            q0, q1, q2, q3 = query[d], query[d + 1], query[d + 2], query[d + 3]
-            k0, k1, k2, k3 = keys[d], keys[d + 1], keys[d + 2], keys[d + 3]
-            for slot in range(PAGE):
-                near = q0 * widened(k0[slot]) + q1 * widened(k1[slot])
-                found[slot] += near + (q2 * widened(k2[slot]) + q3 * widened(k3[slot]))
-        for d in range(first + whole, first + size):
-            for slot in range(PAGE):
-                found[slot] += query[d] * widened(keys[d, slot])
-
-
-@fused
-def _to_shares(scores: Floats, sight: Sight, by_age: Floats, by_time: Floats) -> None:
-    """Turn the scores of a head (n,) into shares that sum to 1, 0 for a slot outside the window.
-
-    A slot without an event is outside too: it lies at most 15 places ahead, and seen round the ring that is an age of
-    at least the window.
-    """
-    top, window = _HIDDEN, len(by_age)
-    for slot in range(len(scores)):
-        age = sight.ages[slot]
-        biased = scores[slot] + by_age[min(age, window - 1)] + by_time[sight.buckets[slot]]
-        scores[slot] = biased if age < window else _HIDDEN
-        top = max(top, scores[slot])
-    total = np.float32(0)
-    for slot in range(len(scores)):
-        power = exponential(scores[slot] - top)
-        scores[slot] = power if sight.ages[slot] < window else np.float32(0)
-        total += scores[slot]
-    for slot in range(len(scores)):
-        scores[slot] /= total
-
-
-@fused
-def _mix(shares: Floats, start: Whole, values: Stored, mixed: Floats) -> None:
-    """Add the values of a page (PAGE, D), in the shares (H, n) from `start` on, to what is mixed (D,)."""
-    size = len(mixed) // len(shares)
-    for head in range(len(shares)):
-        of_head, first = mixed[head * size : head * size + size], head * size
-        for slot in range(0, PAGE, 4):
-            s0, s1 = shares[head, start + slot], shares[head, start + slot + 1]
-            s2, s3 = shares[head, start + slot + 2], shares[head, start + slot + 3]
-            if s0 + s1 + s2 + s3 == 0:
-                continue
-            v0, v1, v2, v3 = values[slot], values[slot + 1], values[slot + 2], values[slot + 3]
-            for d in range(size):
-                near = s0 * widened(v0[first + d]) + s1 * widened(v1[first + d])
-                of_head[d] += near + (s2 * widened(v2[first + d]) + s3 * widened(v3[first + d]))
 
 
 @fused

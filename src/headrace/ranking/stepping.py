@@ -17,7 +17,8 @@ from headrace.core.formats import WEIGHTS_FILE, Shape
 from headrace.core.time_buckets import TIME_BUCKETS
 from headrace.data.log import Floats, Ints, Longs
 from headrace.data.values import VALUE_KNOTS
-from headrace.ranking.step_kernels import PAGE, NewEvents, Pages, Weights, ask, extend
+from headrace.ranking.page_kernels import PAGE, Pages
+from headrace.ranking.step_kernels import NewEvents, Weights, ask, extend
 
 Precision: TypeAlias = Literal["half", "full"]
 """Of the kept keys and values: float16 or float32."""

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from headrace.data.log import Floats, History, Ints, joined, ranges
 from headrace.ranking.item_vectors import ItemVectors
 from headrace.ranking.network import Network
-from headrace.ranking.step_kernels import PAGE, NewEvents
+from headrace.ranking.page_kernels import PAGE
+from headrace.ranking.step_kernels import NewEvents
 from headrace.ranking.stepping import Precision, Stepper
 
 SEAT_BYTES = 450
@@ -281,15 +282,17 @@ class Arena:
         parts = [history.part(seat.start + seat.read, len(history)) for seat, history in users]
         lengths = np.array([len(part) for part in parts])
         read = self._network.read(joined(parts), self._vectors)
-        # The first page of each user, then the second of those who have one, and so on.
+        # What goes into empty slots at once, then a page of each user at a time.
         within = ranges(np.zeros(len(parts), np.int64), lengths)
-        order = np.argsort(within // PAGE, kind="stable")
+        places = within + np.repeat([seat.read for seat, _ in users], lengths)
+        laps = np.maximum(0, (places - self._stepper.slots) // PAGE + 1)
+        order = np.argsort(laps, kind="stable")
+        laps, places = laps[order], places[order]
         seats = np.repeat(np.array([seat.pages[0] for seat, _ in users], np.int32), lengths)[order]
-        places = (within + np.repeat([seat.read for seat, _ in users], lengths))[order]
         for (seat, _), part in zip(users, parts, strict=True):
             seat.read += len(part)
             seat.written = max(seat.written, seat.read)
-        rounds = np.searchsorted(within[order] // PAGE, np.arange(lengths.max() // PAGE + 2))
+        rounds = np.searchsorted(laps, np.arange(laps[-1] + 2))
         for first, last in pairwise(rounds.tolist()):
             for begin in range(first, last, _ROWS_AT_ONCE):
                 some = slice(begin, min(begin + _ROWS_AT_ONCE, last))

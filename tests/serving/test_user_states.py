@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from headrace.core.order import id_hash
 from headrace.serving.batch import Applied
-from headrace.serving.states import ItemHashes, UserState, state_of_rows
-from headrace.serving.store import HISTORY_ROW
+from headrace.serving.states import ItemHashes, UserState, states_of
+from headrace.serving.user_rows import USER_ROW
 
 HASHES = ItemHashes([str(key) for key in range(1, 6)])
 
@@ -38,9 +38,11 @@ def test_events_in_any_order_leave_the_history_that_the_store_has(
         for item, kind, value, time in group:
             sequence += 1
             applied.append(Applied(sequence, 7, "ann", item, kind, value, time))
-            all_rows.append((sequence, item, np.nan if value is None else value, time, kind))
+            all_rows.append((7, sequence, item, time, kind, np.nan if value is None else value))
         first = state.add(applied, HASHES)
-        found = state_of_rows(np.array(all_rows, HISTORY_ROW), HASHES, (7, "ann"))
+        rows = np.array([*all_rows, (9, 1000, 3, 5, 0, 1.0)], USER_ROW)
+        none, found, other = states_of(rows, HASHES, {9: "bob", 7: "ann", 2: "eve"})
+        assert (none.key, len(none.history), found.key, other.history.items.tolist()) == (2, 0, 7, [3])
         for name in ("items", "types", "values", "times"):
             np.testing.assert_array_equal(getattr(state.history, name), getattr(found.history, name))
         np.testing.assert_array_equal(state.sequences, found.sequences)

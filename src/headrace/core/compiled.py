@@ -38,6 +38,14 @@ def fused(function: Function) -> Function:
     return cast("Function", njit(cache=True, nogil=True, fastmath=_FAST, error_model="numpy")(function))
 
 
+def brief(function: Function) -> Function:
+    """Compile as `compiled` does, for some microseconds at a time, and keep the interpreter lock.
+
+    Who gives it away for a moment may wait for a whole turn of another thread, many times as long.
+    """
+    return cast("Function", njit(cache=True)(function))
+
+
 def inlined(function: Function) -> Function:
     """Compile `function` into the kernels that call it, as `fused` does."""
     return cast("Function", njit(inline="always", fastmath=_FAST, error_model="numpy")(function))

@@ -65,6 +65,15 @@ class Behaviour:
         self.types.add(before.items[start:old_end], before.types[start:old_end], sign=-1)
         self.types.add(after.items[start:new_end], after.types[start:new_end])
 
+    def follow(self, grown: Sequence[tuple[History, History, int]]) -> None:
+        """Replace the histories of several users: before, after, and the first place at which the two differ."""
+        longer = [one for one in grown if len(one[0]) <= one[2] < len(one[1])]
+        if longer:
+            self.extend([after for _, after, _ in longer], [first for _, _, first in longer])
+        for before, after, first in grown:
+            if first < len(before):
+                self.change(before, after, first=first)
+
     def extend(self, histories: Sequence[History], firsts: Sequence[int]) -> None:
         """Count the events that came last: those from place `first` on of the history of each of several users.
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from headrace.core.compiled import Whole, compiled
+from headrace.core.compiled import Whole, brief, compiled
 from headrace.data.log import Floats, Ints, Longs
 from headrace.ranking.head_kernels import HEAD, Heads, follow_count, forget_head, read_head
 
@@ -165,6 +165,12 @@ def close_holes(pool: Pool, rows: Longs) -> None:
         columns[place], counts[place] = 0, 0
     pool.holes[:] = -1
     pool.meta[TOP], pool.meta[FREE] = top, 0
+
+
+@brief
+def add_few(pool: Pool, rows: Ints, columns: Ints, deltas: Longs, begin: int) -> int:
+    """Do as `add`."""
+    return add(pool, rows, columns, deltas, begin)
 
 
 @compiled

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from headrace.core.compiled import Whole, compiled, inlined
+from headrace.core.compiled import Whole, brief, compiled, inlined
 from headrace.data.log import Floats, Ints
 
 Keys: TypeAlias = NDArray[np.uint64]
@@ -143,7 +143,7 @@ def largest_of_row(row: Floats, n: Whole, above: np.float32, keys: Keys) -> Whol
     return select(keys, found, n)
 
 
-@compiled
+@brief
 def put_in_order(items: Ints, scores: Floats) -> None:
     """Sort items by their scores (V + 1,), the largest first, ties to the lower item: quick where few are out of place.
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from headrace.core.compiled import Whole, compiled
+from headrace.core.compiled import Whole, brief, compiled
 from headrace.data.log import Bools, Ints, Longs
 from headrace.ranking.count_rows import Groups
 
@@ -144,7 +144,7 @@ def difference(old: Timeline, new: Timeline, span: tuple[int, int, int], window:
     return Pairs(pairs.rows[:n], pairs.columns[:n], pairs.deltas[:n])
 
 
-@compiled
+@brief
 def appended(log: Timeline, users: Ints, new: Bools, window: int) -> Pairs:
     """Return the pairs that the events add which `new` (N,) marks, the last ones of their users."""
     n: Whole = np.int64(0)
@@ -244,7 +244,7 @@ def _room(pairs: Pairs, need: Whole) -> Pairs:
 
 
 # NumPy's searchsorted does the same, but compiling it takes seconds of a first start.
-@compiled
+@brief
 def first_at(times: Ints | Longs, time: Whole) -> int:
     """Return the place of the first event at `time` or later, or of the first of other ascending numbers."""
     low, high = 0, len(times)

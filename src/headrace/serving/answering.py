@@ -204,12 +204,7 @@ class Answering:
 
     def count(self, grown: Sequence[Grown]) -> None:
         """Count what has become of the histories of several users."""
-        longer = [one for one in grown if one.first == len(one.before)]
-        if longer:
-            self.behaviour.extend([one.after for one in longer], [one.first for one in longer])
-        for one in grown:
-            if one.first < len(one.before):
-                self.behaviour.change(one.before, one.after, first=one.first)
+        self.behaviour.follow(grown)
 
     def forget(self, state: UserState) -> None:
         """Drop what was computed of a user, and take their events out of the counts."""

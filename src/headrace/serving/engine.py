@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
@@ -50,8 +51,6 @@ _EVENTS_TOGETHER = 1024
 """New events that are read together: whoever stands in a batch with many that were not in memory does not wait long."""
 
 Result = TypeVar("Result")
-
-
 _Portion: TypeAlias = list[tuple[Waiting, UserState | None]]
 
 
@@ -245,6 +244,8 @@ class Engine:
 
     def _take_in(self, taken: Taken) -> None:
         """Take commits into catalogue and histories, answer questions, and hand both on to the second thread."""
+        with suppress(Exception):  # whoever could not be read is read again, and there the error is theirs
+            self._histories.fetch(taken.users, self.applied)
         for commit in taken.commits:
             self._uncounted.commits.append(commit)
             try:
@@ -321,7 +322,8 @@ class Engine:
         events = 0
         for one in asked:
             try:
-                state = self._state(one.question)
+                user_id = one.question.user_id
+                state = None if user_id is None else self._histories.get(user_id, self.applied)
             except Exception as error:  # it is that question's, and the others get their answers
                 fail(one, error)
                 continue
@@ -351,9 +353,6 @@ class Engine:
         keys = [None if state is None else state.key for _, state in some]
         waiting = [waiting for waiting, _ in some]
         self._hand_on(Prepared(waiting, keys, requests, side, model, self.applied, self.as_of, now))
-
-    def _state(self, question: Question) -> UserState | None:
-        return None if question.user_id is None else self._histories.get(question.user_id, self.applied)
 
     def _move(self, most: int) -> int:
         leaving = self.answering.leaving

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from headrace.serving.arena import Arena, Asked
 from headrace.serving.engine import Engine
 from headrace.serving.models import LoadedModel
 from headrace.serving.store import Store
+from headrace.serving.user_rows import rows_of
 
 _USERS = 4352
 """Users whose states the lists are made of, and held against."""
@@ -95,19 +97,20 @@ class Indexer:
             if self._stopping.wait(pause):
                 raise StoppedError("the service is stopping")
             began = time.perf_counter()
-            histories = [self._history(key) for key in keys[start : start + _TOGETHER].tolist()]
-            asked = [Asked(None, history, now) for history in histories if len(history)]
-            if asked:
-                found.append(room.users(asked))
+            histories = self._histories(keys[start : start + _TOGETHER].tolist())
+            if histories:
+                found.append(room.users([Asked(None, history, now) for history in histories]))
             pause = (time.perf_counter() - began) * (1 / _SHARE - 1)
         return np.concatenate(found)
 
-    def _history(self, key: int) -> History:
-        rows = self._store.history_rows(key, self._engine.applied)
-        rows = rows[np.lexsort((rows["sequence"], rows["time"]))]
-        return History(
+    def _histories(self, keys: Sequence[int]) -> list[History]:
+        rows = rows_of(self._store, keys, self._engine.applied)
+        rows = rows[np.lexsort((rows["sequence"], rows["time"], rows["user"]))]
+        history = History(
             rows["item"].astype(np.int32),
             rows["type"].astype(np.int32),
             rows["value"].astype(np.float32),
             rows["time"].astype(np.int64),
         )
+        bounds = np.flatnonzero(np.diff(rows["user"], prepend=-1, append=-1)).tolist()
+        return [history.part(first, last) for first, last in pairwise(bounds)]

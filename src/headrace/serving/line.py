@@ -30,6 +30,12 @@ class Taken(NamedTuple):
     commits: list[Commit]
     questions: list[Waiting]
 
+    @property
+    def users(self) -> list[str]:
+        """Whose histories it takes: of all who did something or ask; some more than once."""
+        told = [event.user_id for commit in self.commits for event in commit.events]
+        return told + [user for one in self.questions if (user := one.question.user_id) is not None]
+
 
 class Line:
     """Questions, commits and tasks; put in from any thread, taken out by one.

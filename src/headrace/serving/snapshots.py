@@ -17,17 +17,22 @@ from headrace.core.files import replacing
 from headrace.core.settings import RankingSettings
 from headrace.data.log import History
 from headrace.ranking.behaviour import Behaviour, window_for
+from headrace.serving.batch import chunks
 from headrace.serving.repeats import Repeats
-from headrace.serving.states import ItemHashes, UserState, canonical_log, state_of_rows
+from headrace.serving.states import Grown, ItemHashes, canonical_log, states_of
 from headrace.serving.store import Store
 from headrace.serving.telemetry import Telemetry
+from headrace.serving.user_rows import rows_of
 from headrace.serving.warm_states import Arrays, Files, states_path
 from headrace.serving.writer import erasures
 
 SNAPSHOT_FORMAT = 1
 
-_REPLAY_AT_MOST = 100_000
-"""Events that are replayed one user at a time; beyond it everything is counted anew."""
+_REPLAYED_SHARE = 1 / 30
+"""Of all events, those that are replayed user by user at most: one takes 85 us, and 2.8 where all are counted anew."""
+_REPLAYED_AT_LEAST = 1000
+_REPLAYED_TOGETHER = 1000
+"""Users."""
 
 
 def snapshot_path(store: Store) -> Path:
@@ -139,7 +144,7 @@ def restore(store: Store, hashes: ItemHashes, settings: RankingSettings) -> Rest
     found = _read(store, last=last, window=window)
     if found is not None:
         missing = store.event_rows(after=found.saved)
-        if len(missing) <= _REPLAY_AT_MOST:
+        if len(missing) <= max(_REPLAYED_SHARE * last, _REPLAYED_AT_LEAST):
             _replay(store, hashes, found, [int(key) for key in np.unique(missing["user"])])
             log.info("counts: snapshot of event %d, %d events replayed", found.saved, len(missing))
             return found
@@ -154,11 +159,15 @@ def restore(store: Store, hashes: ItemHashes, settings: RankingSettings) -> Rest
 def _replay(store: Store, hashes: ItemHashes, found: Restored, keys: list[int]) -> None:
     """Bring the counts of these users from the snapshot's sequence number to the store's last."""
     last = store.last_sequence()
-    for key, user_id in store.user_ids(keys).items():
-        state = state_of_rows(store.history_rows(key, last), hashes, (key, user_id))
-        before = _until(state, found.saved)
-        found.behaviour.change(before, state.history)
-        found.repeats.change(before, state.history, 0)
+    for some in chunks(keys, _REPLAYED_TOGETHER):
+        grown = []
+        for state in states_of(rows_of(store, some, last), hashes, store.user_ids(some)):
+            counted = state.sequences <= found.saved
+            old = state.history
+            before = History(old.items[counted], old.types[counted], old.values[counted], old.times[counted])
+            grown.append(Grown(before, state.history, int(np.argmin(np.append(counted, False)))))
+            found.repeats.change(*grown[-1])
+        found.behaviour.follow(grown)
     newer = store.newest_time(after=found.saved)
     if newer is not None:
         found.newest = newer if found.newest is None else max(found.newest, newer)
@@ -181,9 +190,3 @@ def _read(store: Store, *, last: int, window: int) -> Restored | None:
         logging.getLogger(__name__).warning("the snapshot %s cannot be read (%s); counting anew", path, error)
     path.unlink(missing_ok=True)
     return None
-
-
-def _until(state: UserState, sequence: int) -> History:
-    kept = state.sequences <= sequence
-    old = state.history
-    return History(old.items[kept], old.types[kept], old.values[kept], old.times[kept])

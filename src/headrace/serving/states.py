@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from headrace.core.order import Hashes, id_hash, id_hashes, pair_hash, pair_hash
 from headrace.data.log import EMPTY_HISTORY, EventLog, Floats, History, Ints, Longs
 from headrace.serving.batch import Applied
 from headrace.serving.store import Rows, Store
+from headrace.serving.user_rows import keys_of, rows_of
 
 _USER_BYTES = 1090
 """The Python objects of one user, measured with tracemalloc: the id, six array headers, the place in the cache."""
@@ -165,11 +167,16 @@ class Histories:
         if state is not None:
             self._states.move_to_end(user_id)
             return state
-        found = self._store.read_history(user_id, until)
-        if found is None:
-            return None
-        key, rows = found
-        return self._keep(user_id, state_of_rows(rows, self._hashes, (key, user_id)))
+        self.fetch([user_id], until)
+        return self._states.get(user_id)
+
+    def fetch(self, user_ids: Iterable[str], until: int) -> None:
+        """Read those users together whose states are not kept, as of sequence `until`."""
+        missing = [user_id for user_id in dict.fromkeys(user_ids) if user_id not in self._states]
+        if missing and (keys := keys_of(self._store, missing)):
+            known = {key: user_id for user_id, key in keys.items()}
+            for state in states_of(rows_of(self._store, list(known), until), self._hashes, known):
+                self._keep(known[state.key], state)
 
     def add(self, events: Sequence[Applied], until: int) -> Grown:
         """Add events of one user and return what has become of their history.
@@ -204,11 +211,12 @@ class Histories:
             self.bytes -= gone.size
 
 
-def state_of_rows(rows: Rows, hashes: ItemHashes, user: tuple[int, str]) -> UserState:
-    """Put a user's rows (`store.HISTORY_ROW`) into canonical order."""
-    user_hash = id_hash(user[1])
-    ties = pair_hash(np.full(len(rows), user_hash, np.uint64), hashes.of(rows["item"]))
-    order = np.lexsort((rows["sequence"], ties, rows["time"]))
+def states_of(rows: Rows, hashes: ItemHashes, users: Mapping[int, str]) -> list[UserState]:
+    """Put the rows (`user_rows.USER_ROW`) of users, whose ids are given by their keys, into canonical order."""
+    keys = np.array(sorted(users), np.int64)
+    user_hashes, places = id_hashes(users[key] for key in keys.tolist()), np.searchsorted(keys, rows["user"])
+    ties = pair_hash(user_hashes[places], hashes.of(rows["item"]))
+    order = np.lexsort((rows["sequence"], ties, rows["time"], places))
     rows, ties = rows[order], ties[order]
     columns = Columns(
         rows["item"].astype(np.int32),
@@ -218,7 +226,11 @@ def state_of_rows(rows: Rows, hashes: ItemHashes, user: tuple[int, str]) -> User
         ties,
         rows["sequence"].astype(np.int64),
     )
-    return UserState(user[0], user_hash, columns)
+    bounds = np.searchsorted(places[order], np.arange(len(keys) + 1)).tolist()
+    return [
+        UserState(key, user_hash, Columns._make(column[first:last].copy() for column in columns))
+        for key, user_hash, (first, last) in zip(keys.tolist(), user_hashes.tolist(), pairwise(bounds), strict=True)
+    ]
 
 
 def canonical_log(store: Store, hashes: ItemHashes) -> EventLog:

@@ -33,7 +33,6 @@ from headrace.serving.schema import DELETED, STORE_FORMAT, events, items, meta, 
 Rows: TypeAlias = NDArray[np.void]
 
 EVENT_ROW = np.dtype([("user", "i8"), ("item", "i8"), ("time", "i8"), ("type", "i8"), ("sequence", "i8")])
-HISTORY_ROW = np.dtype([("sequence", "i8"), ("item", "i8"), ("value", "f8"), ("time", "i8"), ("type", "i8")])
 
 _LISTED_TOGETHER = 2000
 """Items that are listed at once: 2 ms."""
@@ -63,12 +62,6 @@ class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
     recommendation_id: str | None
     context: dict[str, Scalar] | None
     received: int
-
-
-# One row of lists, not a row for each event: the driver gives the interpreter lock away and waits for it at each row.
-_COLUMNS = ("e.sequence", "e.item_key", "e.time", "e.type", "min(max(e.value, -1e39), 1e39)")
-_HISTORY = ", ".join(f"json_group_array({column})" for column in _COLUMNS)
-_HISTORY_LISTS = tuple(msgspec.json.Decoder(list[Any]) for _ in _COLUMNS)
 
 
 class Store:
@@ -154,13 +147,6 @@ class Store:
         with self.engine.connect() as connection:
             return largest(connection, "user")
 
-    def read_history(self, user_id: str, until: int) -> tuple[int, Rows] | None:
-        """Return a user's key and their events up to sequence `until`, as `history_rows`; None if nobody knows them."""
-        sql = f"SELECT u.key, count(e.sequence), {_HISTORY} FROM users AS u LEFT JOIN events AS e "
-        sql += "ON e.user_key = u.key AND e.sequence <= ? WHERE u.user_id = ?"
-        key, count, *lists = self._fetch(sql, (until, user_id))
-        return None if key is None else (key, self._rows(count, lists))
-
     def user_ids(self, keys: Sequence[int] | None = None) -> dict[int, str]:
         """Return user ids by key: of these keys, or all."""
         query = select(users.c.key, users.c.user_id).order_by(users.c.key)
@@ -169,24 +155,18 @@ class Store:
         with self.engine.connect() as connection:
             return {row.key: row.user_id for row in connection.execute(query)}
 
-    def history_rows(self, user_key: int, until: int) -> Rows:
-        """Return a user's events of sequence up to `until` as `HISTORY_ROW`s, in no order; NaN where no value is."""
-        sql = f"SELECT count(*), {_HISTORY} FROM events AS e WHERE e.user_key = ? AND e.sequence <= ?"
-        count, *lists = self._fetch(sql, (user_key, until))
-        return self._rows(count, lists)
-
     def event_rows(self, after: int = 0) -> Rows:
         """Return the events of sequence above `after` as `EVENT_ROW`s, by sequence; `type` indexes `types`."""
         sql = "SELECT user_key, item_key, time, type, sequence FROM events WHERE sequence > ? ORDER BY sequence"
-        index = self._type_index()
+        index = self.type_index()
         with self.engine.connect() as connection:
             rows = _cursor(connection, sql, (after,))
             return np.fromiter(((user, item, time, index[kind], n) for user, item, time, kind, n in rows), EVENT_ROW)
 
-    def _fetch(self, sql: str, values: tuple[int | str, ...]) -> tuple[Any, ...]:
+    def fetch(self, sql: str, values: tuple[int | str, ...]) -> tuple[Any, ...]:
         """Read one row by one statement, which sees one state of the store, on the driver's own connection.
 
-        A user is read for most events and answers of a large shop, and SQLAlchemy's work is most of the time.
+        Users are read for most events and answers of a large shop, and SQLAlchemy's work is most of the time.
         """
         connection = self.engine.raw_connection()
         try:
@@ -196,19 +176,8 @@ class Store:
         finally:
             connection.close()
 
-    def _rows(self, count: int, lists: Sequence[str]) -> Rows:
-        """Turn the lists of `_HISTORY` into `HISTORY_ROW`s; without events each holds a null."""
-        index, rows = self._type_index(), np.empty(count, HISTORY_ROW)
-        if count:
-            numbers, keys, times, kinds, values = (
-                decoder.decode(text) for decoder, text in zip(_HISTORY_LISTS, lists, strict=True)
-            )
-            rows["sequence"], rows["item"], rows["time"] = numbers, keys, times
-            rows["type"] = [index[kind] for kind in kinds]
-            rows["value"] = np.array(values, np.float64)  # None becomes NaN
-        return rows
-
-    def _type_index(self) -> dict[str, int]:
+    def type_index(self) -> dict[str, int]:
+        """Return the index of each event type."""
         return {name: place for place, name in enumerate(self.types)}
 
     def busiest_users(self, limit: int) -> list[tuple[str, int]]:

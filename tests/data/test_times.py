@@ -140,3 +140,8 @@ def test_a_column_and_a_single_time_are_read_alike(moment: datetime) -> None:
     text = moment.isoformat()
     assert parse_time(text) == exact == read([text])[0]
     assert parse_time(exact // 10**6) == exact // 10**6 * 10**6 == read([exact // 10**6])[0]
+
+
+@pytest.mark.parametrize("number", [10**400, -(10**400), 1e308, float("inf"), float("nan"), "1e400", 10**18])
+def test_a_number_beyond_every_unit_is_no_time(number: float | str) -> None:
+    assert parse_time(number) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -110,3 +111,44 @@ def test_only_some_works_wait_for_the_second_thread() -> None:
     giver.join(5)
     stage.stop()
     assert len(tasks) == 10
+
+
+def test_a_long_work_lets_what_was_asked_meanwhile_go_first() -> None:
+    line, done = Line(limit=9, wait_s=1), list[str]()
+
+    def work() -> Iterator[None]:
+        for part in ("first", "second"):
+            done.append(part)
+            yield
+        done.append("last")
+
+    future = line.proceed(work())
+    asked = Waiting(Question("ann"))
+    for expected in (["first"], ["first", "second"], ["first", "second", "last"]):
+        task = line.take(9, None)
+        assert callable(task)
+        task()
+        assert done == expected
+        assert future.done() == (expected[-1] == "last")
+        if expected == ["first"]:
+            line.admit(asked)  # behind the second portion, before the last
+        elif expected == ["first", "second"]:
+            assert line.take(9, None) == Taken([], [asked])
+    assert line.take(9, timeout=0) is None
+
+
+def test_a_long_work_that_fails_tells_who_waits() -> None:
+    line = Line(limit=9, wait_s=1)
+
+    def work() -> Iterator[None]:
+        yield
+        raise RuntimeError("a fault that nobody foresaw")
+
+    future = line.proceed(work())
+    for _ in range(2):
+        task = line.take(9, None)
+        assert callable(task)
+        task()
+    with pytest.raises(RuntimeError):
+        future.result(0)
+    assert len(line) == 0

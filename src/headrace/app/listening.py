@@ -93,6 +93,17 @@ def run_until_stopped(
     )
     # uvicorn raises the signal again once it has ended; without a handler, SIGTERM would then end us before the close.
     before = signal.signal(signal.SIGTERM, _leave)
+    settle_process()
+    try:
+        Server(config, give_up, front).run(sockets=[] if bound is None else [bound])
+    except KeyboardInterrupt:
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def settle_process() -> None:
+    """Let neither the garbage collector nor a thread that goes on and on hold up answers; called before the first."""
     # What stands now, stays: to look through a million items for garbage would stop the service for tenths of a second.
     gc.collect()
     gc.freeze()
@@ -100,12 +111,6 @@ def run_until_stopped(
     gc.set_threshold(10_000, 10, 10_000)
     # Three threads answer: one whose turn it is must not wait 5 ms for another that goes on and on.
     sys.setswitchinterval(0.0001)
-    try:
-        Server(config, give_up, front).run(sockets=[] if bound is None else [bound])
-    except KeyboardInterrupt:
-        pass
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _leave(*_: object) -> NoReturn:

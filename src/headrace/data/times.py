@@ -132,7 +132,7 @@ def parse_time(text: str | float) -> int | None:
         return None
     try:
         number = float(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # no number, or a whole one beyond every float
         return None
     for kind, (low, high) in _BOUNDS.items():
         if low <= abs(number) < high:

@@ -166,7 +166,7 @@ class Engine:
 
     def forgotten(self, user_id: str) -> Future[None]:
         """Forget a user whose rows are gone; done once no state, count or snapshot knows of them."""
-        return self.run(lambda: self._forget(user_id))
+        return self._line.proceed(self._forget(user_id))
 
     def take(self, model: LoadedModel, index: ItemIndex | None = None) -> Future[None]:
         """Exchange the model between two questions; with its lists of items by users, where there are any."""
@@ -370,11 +370,11 @@ class Engine:
     def _hold(self, user_id: str) -> None:
         self._held = self._histories.get(user_id, self.applied)
 
-    def _forget(self, user_id: str) -> None:
+    def _forget(self, user_id: str) -> Iterator[None]:
         self._histories.forget(user_id)
         held, self._held = self._held, None
         if held is not None and len(held.history):
-            self.answering.forget(held)
+            yield from self.answering.forget(held)
             self._counted.repeats.change(held.history, EMPTY_HISTORY, 0)
             if held.history.times[-1] == self._counted.newest:
                 self._counted.newest = self._store.newest_time()

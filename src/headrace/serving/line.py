@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import NamedTuple, TypeAlias, TypeVar
 
@@ -98,6 +98,23 @@ class Line:
         with self._wake:
             self._line.append(told)
             self._wake.notify()
+
+    def proceed(self, work: Iterator[None]) -> Future[None]:
+        """Put in a long work: what is asked meanwhile stands before its next portion. Done with the last."""
+        future: Future[None] = Future()
+
+        def portion() -> None:
+            try:
+                next(work)
+            except StopIteration:
+                future.set_result(None)
+            except Exception as error:  # passed on to whoever waits
+                future.set_exception(error)
+            else:
+                self.tell(portion)
+
+        self.tell(portion)
+        return future
 
     def counted(self, commits: int) -> None:
         """Note that commits have been counted in."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,12 +79,23 @@ class LoadedModel:
         return Arena(self.network, self.stepper, self.vectors, limit=limit, precision=precision)
 
     def _encode(self, items: Sequence[Item], progress: Progress | None) -> Floats:
-        """Return (n, C) content vectors, zeros without a text or an encoder; a text is read once."""
+        """Return (n, C) content vectors, zeros without a text or an encoder; a text is read once.
+
+        A text whose numbers overflow counts as none: its item's vectors would end up in the scores of everybody.
+        """
         width = self.network.content_width
         texts = [item_text(item) for item in items]
         if self.texts is None or not width or not any(texts):
             return np.zeros((len(items), width), np.float32)
-        return self.texts.vectors(texts, progress)
+        found = self.texts.vectors(texts, progress)
+        fine = np.isfinite(found).all(axis=1, keepdims=True)
+        if not fine.all():
+            logging.getLogger(__name__).error(
+                "%d of %d texts give vectors that are not finite; their items are placed as if they had none",
+                (~fine).sum(),
+                len(texts),
+            )
+        return np.where(fine, found, np.float32(0))
 
 
 def open_model(

@@ -60,18 +60,18 @@ class Transformer(Peer):
         self._size = size or Size()
         self._steps = 0
         self._best: dict[str, torch.Tensor] = {}
-        self._model: SASRecModel
+        self.model: SASRecModel
 
     def choose(self, split: Split) -> dict[str, float | int | str]:
         """Train on the stage `fitted` and keep the weights that answer best."""
         asked = choosing(split)
 
         def measure() -> float:
-            self._model.is_fitted = True
+            self.model.is_fitted = True
             return choice_ndcg(split, asked, self.answer(split, asked, split.seen[0]))
 
         def keep(step: int) -> None:
-            self._steps, self._best = step, copy.deepcopy(self._model.torch_model.state_dict())
+            self._steps, self._best = step, copy.deepcopy(self.model.torch_model.state_dict())
 
         watch = _Watch(60 * self._minutes, measure, keep)
         self.train(split, "fitted", watch)
@@ -80,17 +80,17 @@ class Transformer(Peer):
     def learn(self, split: Split, stage: str) -> None:
         """Take the best of what was tried on the stage `fitted`; train anew on another for as many epochs."""
         if stage == "fitted":
-            self._model.torch_model.load_state_dict(self._best)
+            self.model.torch_model.load_state_dict(self._best)
             return
         share = split.learned[stage].sum() / split.learned["fitted"].sum()
-        self.train(split, stage, _StopAt(max(1, round(self._steps * share))))
+        self.train(split, stage, StopAt(max(1, round(self._steps * share))))
 
     def train(self, split: Split, stage: str, callback: Callback, epochs: int = _ENDLESS) -> None:
         """Train anew on a stage until the callback ends it, or for a number of epochs."""
-        self._model = self._fresh(split, callback)
+        self.model = self._fresh(split, callback)
         rows = np.flatnonzero(split.learned[stage])
-        data = Dataset.construct(_frame(split.users[rows], split.items[rows]))
-        self._model.fit_partial(data, min_epochs=0, max_epochs=epochs)
+        data = Dataset.construct(frame(split.users[rows], split.items[rows]))
+        self.model.fit_partial(data, min_epochs=0, max_epochs=epochs)
 
     def answer(self, split: Split, asked: Asked, seen: Seen) -> Ints:
         """See `Peer.answer`."""
@@ -98,10 +98,10 @@ class Transformer(Peer):
         places, questions = asked.histories()
         bounds = np.searchsorted(questions, np.arange(0, len(asked) + _AT_ONCE, _AT_ONCE))
         for first, last in itertools.pairwise(bounds.tolist()):
-            histories = _frame(questions[first:last], split.items[places[first:last]])
+            histories = frame(questions[first:last], split.items[places[first:last]])
             if not len(histories):
                 continue
-            found = self._model.recommend(
+            found = self.model.recommend(
                 users=histories[Columns.User].unique(),
                 dataset=Dataset.construct(histories),
                 k=LIST,
@@ -141,7 +141,7 @@ class Uncopied(Callback):
         return self
 
 
-class _StopAt(Uncopied):
+class StopAt(Uncopied):
     """Ends a training after a number of steps."""
 
     def __init__(self, steps: int) -> None:
@@ -193,7 +193,7 @@ def _trainer(callback: Callback) -> Trainer:
     )
 
 
-def _frame(users: Ints | Longs, items: Ints) -> pd.DataFrame:
+def frame(users: Ints | Longs, items: Ints) -> pd.DataFrame:
     """Return interactions in the order given: its place is the time of each, so that ties stay as they are."""
     times = pd.to_datetime(np.arange(len(users)), unit="s")
     return pd.DataFrame({Columns.User: users, Columns.Item: items, Columns.Weight: 1.0, Columns.Datetime: times})

@@ -1,14 +1,15 @@
 """Time one event through the encoder: our step over kept states, and ONNX Runtime's graphs of the same network.
 
     python benchmarks/bench_step.py [--width 64 --layers 2 --heads 2 --window 200 --users 4000 --rounds 5]
+    python benchmarks/bench_step.py --mixer retention
 
 Weights are random; every user has a full window, and users come in random order, so that their states are not in the
 processor's caches, as in a service. `step` is one new event of each of B users, read where the states stand (the gather
 is part of it), `step again` of the same users each time, without that wait; `query` makes their vectors. `arena` is
 both, with all that the service does around them; `arena, anew` reads users from their histories, `(L + 1)(W - 1) + 1`
-events each. `onnx step` gets its slots contiguous, `onnx gather` copies them out of a table of all users first; `onnx
-anew` encodes those histories whole. One thread. Prints microseconds a user, the median of `--rounds` and their spread;
-writes benchmarks/results/step.json.
+events each, with retention `(L + 5)(W + 2)`. `onnx step` gets its slots contiguous, `onnx gather` copies them out of a
+table of all users first; `onnx anew` encodes those histories whole. One thread. Prints microseconds a user, the median
+of `--rounds` and their spread; writes benchmarks/results/step.json.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 import headrace.model  # noqa: F401 (before PyTorch: its idle threads then sleep)
 
@@ -28,15 +29,14 @@ import headrace.model  # noqa: F401 (before PyTorch: its idle threads then sleep
 import numpy as np
 import torch
 
-from headrace.core.formats import ENCODE_FILE, STEP_FILE, Blend, Learned, ModelInfo, Shape
+from headrace.core.formats import ENCODE_FILE, RETENTION_HEAD, STEP_FILE, Blend, Learned, Mixer, ModelInfo, Shape
 from headrace.data.log import History, Ints, Longs
 from headrace.model.transformer import Transformer
 from headrace.ranking.item_vectors import ItemVectors, Placed
 from headrace.ranking.network import Network
 from headrace.ranking.onnx_graph import OnnxGraph
-from headrace.ranking.page_kernels import PAGE, Pages
-from headrace.ranking.step_kernels import NewEvents
-from headrace.ranking.stepping import Precision, Stepper
+from headrace.ranking.state_kernels import PAGE, NewEvents, Pages
+from headrace.ranking.stepping import Precision, Stepper, stepper_of
 from headrace.serving.arena import Arena, Asked
 from headrace.training.asking import encode_graph, query_graph
 from headrace.training.export import export_network
@@ -124,24 +124,29 @@ def onnx(folder: Path, shape: Shape, users: int, size: int) -> Iterator[Way]:
     """Yield what is timed of ONNX Runtime."""
     step, encode = OnnxGraph(folder / STEP_FILE), OnnxGraph(folder / ENCODE_FILE)
     random = np.random.default_rng(3)
-    table = random.normal(size=(users, shape.layers, 2, shape.window, shape.width)).astype(np.float32)
     new = {
         "items": random.normal(size=(size, 1, shape.width)).astype(np.float32),
         "types": np.zeros((size, 1), np.int64),
         "values": np.full((size, 1), -1, np.float32),
         "times": np.full((size, 1), NOW),
-        "slot_ages": np.tile(np.arange(shape.window, 0, -1), (size, 1)),
-        "slot_times": np.full((size, shape.window), NOW - 10**12),
     }
-    slots = table[:size].copy()
+    if shape.mixer == "retention":
+        kept, outputs, sizes = "kept", ["states", "matrices"], (shape.retention_heads, RETENTION_HEAD, RETENTION_HEAD)
+        new["last"] = np.full(size, NOW - 10**12)
+    else:
+        kept, outputs, sizes = "slots", ["states", "caches"], (2, shape.window, shape.width)
+        new["slot_ages"] = np.tile(np.arange(shape.window, 0, -1), (size, 1))
+        new["slot_times"] = np.full((size, shape.window), NOW - 10**12)
+    table = random.normal(size=(users, shape.layers, *sizes)).astype(np.float32)
+    first = table[:size].copy()
     whole = {
         "items": random.normal(size=(size, shape.reach, shape.width)).astype(np.float32),
         "types": np.zeros((size, shape.reach), np.int64),
         "values": np.full((size, shape.reach), -1, np.float32),
         "times": np.tile(NOW + np.arange(shape.reach) * SECOND, (size, 1)),
     }
-    yield "onnx step", lambda _: (step(["states", "caches"], slots=slots, **new), None)[1]
-    yield "onnx gather", lambda some: (step(["states", "caches"], slots=table[some], **new), None)[1]
+    yield "onnx step", lambda _: (step(outputs, **{kept: first}, **new), None)[1]
+    yield "onnx gather", lambda some: (step(outputs, **{kept: table[some]}, **new), None)[1]
     yield "onnx anew", lambda _: (encode(["states"], **whole), None)[1]
 
 
@@ -165,14 +170,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, size in {"width": 64, "layers": 2, "heads": 2, "window": 200, "users": 4000, "rounds": 5}.items():
         parser.add_argument(f"--{name}", type=int, default=size)
+    parser.add_argument("--mixer", choices=get_args(Mixer), default="attention")
     options = parser.parse_args()
     torch.set_num_threads(1)
     shape = Shape(
-        width=options.width, layers=options.layers, heads=options.heads, window=options.window, content=0, types=["a"]
-    )
+        width=options.width, layers=options.layers, heads=options.heads, window=options.window, content=0, types=["a"],
+        mixer=options.mixer,
+    )  # fmt: skip
     model = Transformer(shape).eval()
     weights = {f"model.{name}": tensor.numpy() for name, tensor in model.state_dict().items()}
-    stepper = Stepper.of_tensors(weights.__getitem__, shape)
+    stepper = stepper_of(weights.__getitem__, shape)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         export_network(model, Path(folder))
@@ -184,7 +191,7 @@ def main() -> None:
                 rows.append({"what": what, "batch": size, "us": round(median(found), 1)})
                 rows[-1]["spread"] = [round(min(found), 1), round(max(found), 1)]
                 print(f"{what:>20}  batch {size:>3}  {rows[-1]['us']:>8} us a user  {rows[-1]['spread']}", flush=True)
-    sizes = {name: getattr(options, name) for name in ("width", "layers", "heads", "window", "users")}
+    sizes = {name: getattr(options, name) for name in ("width", "layers", "heads", "window", "users", "mixer")}
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     kept = [run for run in kept if {name: run[name] for name in sizes} != sizes]
     RESULTS.write_text(json.dumps([*kept, {**sizes, "rows": rows}], indent=1) + "\n")

@@ -8,17 +8,19 @@ package: `muon=1` (matrices of the blocks by Muon), `cosine=T` (vectors of unit 
 T), `gbce=1` (binary cross-entropy, calibrated), `present=S` (a target counts half for each share S of the log's time
 that it is older), `popular=P` (the share of negatives drawn by popularity), `plain=1` (no log-Q correction), and what
 is not read: `ageless=1` (places), `timeless=1` (times), `valueless=1` (values), `wordless=1` (texts). One line a seed:
-the best of six checks, with the time of the request known and unknown, and the seconds of the steps alone.
+the best of six checks, with the time of the request known and unknown, the latter by the length of the history too, and
+the seconds of the processor for the steps alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -49,6 +51,8 @@ from headrace.training.presets import PRESETS, Preset
 
 _CHECKS = (0.4, 0.6, 0.7, 0.8, 0.9, 1.0)
 _QUESTIONS = 4000
+_LENGTHS = (5, 20)
+"""Events up to which a history is short, and up to which it is of middle length."""
 _UNREAD = {
     "ageless": ("bias.age",),
     "timeless": ("bias.time", "query.time."),
@@ -61,10 +65,11 @@ _OWN = ("muon", "cosine", "gbce", "present", "popular", "plain", "wordless", *_U
 
 @dataclass(frozen=True)
 class Best:
-    """The best check: NDCG@10 with the request's time known and unknown, and its epoch."""
+    """The best check: NDCG@10 with the request's time known and unknown, the latter by `_LENGTHS`, and its epoch."""
 
     known: float = 0.0
     unknown: float = 0.0
+    by_length: Sequence[float] = ()
     epoch: float = 0.0
 
 
@@ -81,22 +86,26 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("bench-work/cache"), help="of text vectors")
     options = parser.parse_intermixed_args()
     torch.set_num_threads(options.threads)
-    changes = {name: json.loads(value) for name, value in (change.split("=") for change in options.changes)}
-    if unknown := {*changes} - {*_OWN, *TrainingSettings.__struct_fields__}:
+    given = dict(change.split("=") for change in options.changes)
+    changes = {name: float(value) for name, value in given.items() if name in _OWN}
+    fields = {name: value for name, value in given.items() if name not in _OWN}
+    if unknown := {*fields} - {*TrainingSettings.__struct_fields__}:
         parser.error(f"no such change: {', '.join(sorted(unknown))}")
     for seed in map(int, options.seeds.split(",")):
-        best, seconds = train(options, changes, seed)
+        best, seconds = train(options, changes, fields, seed)
         print(
             f"{options.dataset.name} {options.preset} {' '.join(options.changes)} seed {seed}: known {best.known:.4f}, "
-            f"unknown {best.unknown:.4f} at epoch {best.epoch:.0f}; steps {seconds:.0f} s",
+            f"unknown {best.unknown:.4f} ({', '.join(f'{part:.4f}' for part in best.by_length)}) at epoch "
+            f"{best.epoch:.0f}; steps {seconds:.0f} s",
             flush=True,
         )
 
 
-def train(options: argparse.Namespace, changes: dict[str, float], seed: int) -> tuple[Best, float]:
+def train(
+    options: argparse.Namespace, changes: dict[str, float], fields: dict[str, str], seed: int
+) -> tuple[Best, float]:
     """Return the best check of a training and the seconds that its steps took."""
-    fields = {name: value for name, value in changes.items() if name not in _OWN}
-    training = msgspec.convert({**fields, "seed": seed}, TrainingSettings)
+    training = msgspec.convert({**fields, "seed": seed}, TrainingSettings, strict=False)
     preset = adjusted(PRESETS[options.preset], training)
     settings = Settings(training=training)
     text_model = "none" if "wordless" in changes else settings.content.text_model
@@ -120,29 +129,32 @@ def train(options: argparse.Namespace, changes: dict[str, float], seed: int) -> 
     run = Training(learner, sequences, sampler, Schedule(preset.learning_rate, steps, min(100, steps // 5)))
     check = _check(material, preset, protocol, unit="cosine" in changes)
     at = {round(steps * share) for share in _CHECKS}
-    best, spent, since = Best(), 0.0, time.perf_counter()
+    best, spent, since = Best(), 0.0, time.process_time()
 
     def after(training: Training) -> None:
         nonlocal best, spent, since
         if training.state.step in at:
-            spent += time.perf_counter() - since
-            known, unknown = check(learner)
-            if unknown > best.unknown:
-                best = Best(known, unknown, training.state.step / sequences.steps_per_epoch)
-            since = time.perf_counter()
+            spent += time.process_time() - since
+            found = check(learner)
+            if found.unknown > best.unknown:
+                best = replace(found, epoch=training.state.step / sequences.steps_per_epoch)
+            since = time.process_time()
 
     run.run(steps, after)
     return best, spent
 
 
-def _check(
-    material: Material, preset: Preset, protocol: Protocol, *, unit: bool
-) -> Callable[[Learner], tuple[float, float]]:
+def _check(material: Material, preset: Preset, protocol: Protocol, *, unit: bool) -> Callable[[Learner], Best]:
     """Return what measures a learner between the cuts; `unit`: items are compared at unit length."""
     stages, log = material.stages, material.log
     ties = "file" if stages.first_cut is None else material.ties
     asked = questions(log, stages.validation, ties, most=_QUESTIONS, seed=0)
     untimed = [replace(question, time=None) for question in asked]
+    by_length = [
+        [question for question in untimed if low < len(question.history) <= high]
+        for low, high in pairwise((-1, *_LENGTHS, sys.maxsize))
+    ]
+    targets = [sum(len(question.targets) for question in group) for group in by_length]
     seen = seen_habit(log.where(stages.fitted))
     known = np.bincount(log.items[stages.fitted], minlength=log.n_items + 1) > 0
     learned = Learned(
@@ -162,7 +174,7 @@ def _check(
         scale=material.dataset.report.scale,
     )
 
-    def measure(learner: Learner) -> tuple[float, float]:
+    def measure(learner: Learner) -> Best:
         tables = vector_tables(learner, known, None)
         ids = material.dataset.item_vocabulary().ids
         network = Network(info, ids, tables, encode_graph(learner.model), query_graph(learner.model))
@@ -174,7 +186,9 @@ def _check(
         def ndcg(group: Sequence[Question]) -> float:
             return encoder_ndcg(network, vectors, group, seen) or 0.0
 
-        return ndcg(asked), ndcg(untimed)
+        parts = [ndcg(group) for group in by_length]
+        unknown = sum(part * count for part, count in zip(parts, targets, strict=True)) / sum(targets)
+        return Best(ndcg(asked), unknown, parts)
 
     return measure
 

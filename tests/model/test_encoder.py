@@ -1,79 +1,37 @@
-"""The encoder and the query attention: packed, padded and stepped are one function of the past."""
+"""The encoder and the query, with either mixer: packed, padded and stepped are one function of the past."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from random_histories import (
+    MIXERS,
+    SHAPE,
+    TOLERANCE,
+    WINDOW,
+    embed,
+    padded,
+    random_network,
+    some_events,
+    states_of,
+    user_of,
+)
 
-from headrace.core.formats import Shape
 from headrace.core.time_buckets import TIME_BUCKETS
 from headrace.model.attention import step_layout, time_buckets
-from headrace.model.packed import Stream
 from headrace.model.transformer import Transformer
 
-WINDOW = 6
-SHAPE = Shape(width=16, layers=2, heads=2, window=WINDOW, content=0, types=["a", "b"])
-TOLERANCE = 1e-4
 
-
-@dataclass(frozen=True)
-class Events:
-    """One history: item vectors (T, D), types, values and times (T,)."""
-
-    items: Tensor
-    types: Tensor
-    values: Tensor
-    times: Tensor
-
-    def first(self, n: int) -> Events:
-        return Events(self.items[:n], self.types[:n], self.values[:n], self.times[:n])
-
-    def last(self, n: int) -> Events:
-        start = max(0, len(self.times) - n)
-        return Events(self.items[start:], self.types[start:], self.values[start:], self.times[start:])
+@pytest.fixture(scope="module", params=MIXERS)
+def model(request: pytest.FixtureRequest) -> Transformer:
+    return random_network(request.param)
 
 
 @pytest.fixture(scope="module")
-def model() -> Transformer:
-    torch.manual_seed(3)
-    network = Transformer(SHAPE).eval()
-    for parameter in network.parameters():
-        # Away from the start, where biases and gates are zero and a mistake in them would not show.
-        parameter.data.add_(torch.randn_like(parameter) * 0.2)
-    return network
-
-
-def some_events(n: int, seed: int = 0) -> Events:
-    generator = np.random.default_rng(seed)
-    gaps = generator.choice([0, 500_000, 60_000_000, 86_400_000_000, 10**13], n)
-    return Events(
-        torch.from_numpy(generator.normal(size=(n, SHAPE.width)).astype(np.float32)),
-        torch.from_numpy(generator.integers(-1, 3, n)),
-        torch.from_numpy(generator.choice([-1.0, 0.0, 0.3, 1.0], n).astype(np.float32)),
-        torch.from_numpy(10**15 + np.cumsum(gaps)),
-    )
-
-
-def embed(model: Transformer, events: Events) -> Tensor:
-    return model.encoder.events(events.items, events.types, events.values)
-
-
-@torch.no_grad()
-def states_of(model: Transformer, events: Events) -> Tensor:
-    return model.encoder(embed(model, events)[None], events.times[None])[0][0]
-
-
-@torch.no_grad()
-def user_of(model: Transformer, events: Events, request: int = -1) -> Tensor:
-    states = states_of(model, events)[None]
-    ages = torch.arange(len(events.times) - 1, -1, -1)[None]
-    return model.query(states, events.times[None], ages, torch.tensor([request]))[0]
+def attending() -> Transformer:
+    return random_network("attention")
 
 
 lengths = st.integers(1, 30)
@@ -91,7 +49,7 @@ def test_the_future_changes_nothing_before_it(model: Transformer, n: int, seed: 
 def test_packing_histories_together_changes_nothing(model: Transformer, sizes: list[int]) -> None:
     histories = [some_events(n, seed) for seed, n in enumerate(sizes)]
     times = torch.cat([each.times for each in histories])
-    stream = Stream.of(times, torch.repeat_interleave(torch.tensor(sizes)), WINDOW)
+    stream = model.stream(times, torch.repeat_interleave(torch.tensor(sizes)))
     requests = torch.where(torch.arange(len(times)) % 3 == 0, -1, times + 3_600_000_000)
     with torch.no_grad():
         states = model.encoder.packed(torch.cat([embed(model, each) for each in histories]), stream)
@@ -107,9 +65,9 @@ def test_packing_histories_together_changes_nothing(model: Transformer, sizes: l
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=8), st.randoms(use_true_random=False))
 @settings(max_examples=25, deadline=None)
-def test_stepping_equals_encoding_at_once(model: Transformer, pieces: list[int], chance: object) -> None:
+def test_stepping_equals_encoding_at_once(attending: Transformer, pieces: list[int], chance: object) -> None:
     events = some_events(sum(pieces))
-    whole = states_of(model, events)
+    whole = states_of(attending, events)
     slots = torch.zeros(1, SHAPE.layers, 2, WINDOW - 1, SHAPE.width)
     slot_places = torch.full((WINDOW - 1,), -1)
     done = 0
@@ -120,7 +78,7 @@ def test_stepping_equals_encoding_at_once(model: Transformer, pieces: list[int],
         slot_times = torch.where(held, events.times[slot_places.clamp(min=0)], 0)
         layout = step_layout(ages[None], slot_times[None], events.times[None, new], WINDOW)
         with torch.no_grad():
-            states, rows = model.encoder.step(embed(model, events)[None, new], slots, layout)
+            states, rows = attending.encoder.step(embed(attending, events)[None, new], slots, layout)
         torch.testing.assert_close(states[0], whole[new], atol=TOLERANCE, rtol=0)
         for offset in range(n):
             # A ring buffer: the oldest slot is written over, and slots stand in any order.
@@ -130,20 +88,20 @@ def test_stepping_equals_encoding_at_once(model: Transformer, pieces: list[int],
         done += n
 
 
-def test_the_reach_is_all_that_an_answer_depends_on(model: Transformer) -> None:
+def test_the_reach_is_all_that_an_answer_depends_on(attending: Transformer) -> None:
     events = some_events(40)
     request = int(events.times[-1]) + 5_000_000
-    whole = user_of(model, events, request)
-    torch.testing.assert_close(user_of(model, events.last(SHAPE.reach), request), whole, atol=TOLERANCE, rtol=0)
-    assert (user_of(model, events.last(SHAPE.reach - 1), request) - whole).abs().max() > 1e-6
+    whole = user_of(attending, events, request)
+    torch.testing.assert_close(user_of(attending, events.last(SHAPE.reach), request), whole, atol=TOLERANCE, rtol=0)
+    assert (user_of(attending, events.last(SHAPE.reach - 1), request) - whole).abs().max() > 1e-6
 
 
 def test_alone_or_in_a_batch_a_history_has_one_answer(model: Transformer) -> None:
     histories = [some_events(n, n) for n in (3, 9, 1)]
     longest = 9
     with torch.no_grad():
-        x = torch.stack([_padded(embed(model, each), longest) for each in histories])
-        times = torch.stack([_padded(each.times, longest) for each in histories])
+        x = torch.stack([padded(embed(model, each), longest) for each in histories])
+        times = torch.stack([padded(each.times, longest) for each in histories])
         states = model.encoder(x, times)[0]
         ages = torch.tensor([[len(each.times) - 1 - t for t in range(longest)] for each in histories])
         users = model.query(states, times, ages, torch.tensor([-1, -1, -1]))
@@ -179,7 +137,3 @@ def test_time_buckets_are_powers_of_two_of_seconds_and_a_clock_that_goes_backwar
     # log2(1 + s) + 0.37, cut to a whole number: 0.37, 1.37, 2.37, 16.77 and, beyond the last border, the last bucket.
     assert found == [0, 1, 2, 16, TIME_BUCKETS - 1]
     assert time_buckets(torch.tensor([5]), torch.tensor([9 * second])).tolist() == [0]
-
-
-def _padded(x: Tensor, n: int) -> Tensor:
-    return torch.cat([x, torch.full((n - len(x), *x.shape[1:]), 7, dtype=x.dtype)])

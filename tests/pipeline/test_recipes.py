@@ -13,6 +13,7 @@ from headrace.core.settings import TrainingSettings, load_settings
 from headrace.pipeline.recipes import Recipe, adjusted, space_around, with_recipe, write_recipe
 from headrace.training.presets import PRESETS, Preset
 
+RETAINING = TrainingSettings(mixer="retention", width=51)
 ODD = TrainingSettings(width=18, heads=6, layers=5, window=7, batch_events=100, dropout=0.7, learning_rate=0.5)
 
 
@@ -26,8 +27,9 @@ def settings_of_trials(preset: Preset, training: TrainingSettings, trials: int) 
 
 def test_the_settings_change_every_size_of_a_preset() -> None:
     training = TrainingSettings(
-        width=48, layers=3, heads=6, window=9, batch_events=10, learning_rate=0.1, negatives=11, dropout=0.3
-    )
+        width=48, layers=3, heads=6, window=9, batch_events=10, learning_rate=0.1, negatives=11, dropout=0.3,
+        mixer="retention",
+    )  # fmt: skip
     found = msgspec.structs.asdict(adjusted(PRESETS["small"], training))
     epochs = found.pop("epochs")
     assert found == {name: getattr(training, name) for name in found}
@@ -40,13 +42,13 @@ def test_heads_that_do_not_divide_the_width_are_refused_with_one_that_would() ->
         adjusted(PRESETS["small"], TrainingSettings(heads=3))
 
 
-@pytest.mark.parametrize("training", [TrainingSettings(), ODD], ids=["usual", "odd"])
+@pytest.mark.parametrize("training", [TrainingSettings(), ODD, RETAINING], ids=["usual", "odd", "retention"])
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_proposal_can_be_trained_and_the_first_is_the_preset(name: str, training: TrainingSettings) -> None:
     preset = adjusted(dict(PRESETS)[name], training)  # type: ignore[index]  # the name of a preset
     proposals = settings_of_trials(preset, training, 60)
     assert len({proposal["width"] for proposal in proposals}) > 1
-    assert adjusted(preset, with_recipe(TrainingSettings(), proposals[0])) == preset
+    assert adjusted(preset, with_recipe(TrainingSettings(mixer=training.mixer), proposals[0])) == preset
     for proposal in proposals:
         chosen = with_recipe(training, proposal)
         adjusted(preset, chosen)

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from headrace.core.formats import Blend, Learned, ModelInfo, Shape
+from headrace.core.formats import Blend, Learned, Mixer, ModelInfo, Shape
 from headrace.core.types import Scale
 from headrace.data.log import Floats, History
 from headrace.model.transformer import Transformer
 from headrace.ranking.item_vectors import ItemVectors, Placed
 from headrace.ranking.network import Network
-from headrace.ranking.stepping import Precision, Stepper
+from headrace.ranking.stepping import Precision, Stepper, stepper_of
 from headrace.serving.arena import SEAT_BYTES, Arena
 from headrace.serving.models import LoadedModel
 from headrace.serving.service import Service
@@ -44,11 +44,14 @@ class World:
         return self.network.users(histories, times, self.vectors)
 
 
-def world(width: int = 16, layers: int = 2, heads: int = 2, window: int = 5, *, times: bool = True) -> World:
+def world(
+    width: int = 16, layers: int = 2, heads: int = 2, window: int = 5, *, times: bool = True, mixer: Mixer = "attention"
+) -> World:
     torch.manual_seed(3)
     shape = Shape(
-        width=width, layers=layers, heads=heads, window=window, content=0, types=["click", "rating"], times=times
-    )
+        width=width, layers=layers, heads=heads, window=window, content=0, types=["click", "rating"], times=times,
+        mixer=mixer,
+    )  # fmt: skip
     model = Transformer(shape).eval()
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.2)
@@ -65,7 +68,7 @@ def world(width: int = 16, layers: int = 2, heads: int = 2, window: int = 5, *, 
     tables = {"known": np.zeros(ITEMS + 1, np.float32)}
     network = Network(info, [], tables, encode_graph(model), query_graph(model))
     weights = {f"model.{name}": tensor.numpy() for name, tensor in model.state_dict().items()}
-    return World(network, Stepper.of_tensors(weights.__getitem__, shape), vectors)
+    return World(network, stepper_of(weights.__getitem__, shape), vectors)
 
 
 def some_events(n: int, seed: int = 0, start: int = 10**15) -> History:

@@ -17,23 +17,24 @@ from random_networks import ITEMS, NOW, TOLERANCE, joined, some_events, world
 from safetensors.torch import save_file
 
 from headrace.core.errors import FormatError
-from headrace.core.formats import Shape
+from headrace.core.formats import Mixer, Shape
 from headrace.data.log import EMPTY_HISTORY, History
 from headrace.ranking.item_vectors import Placed
-from headrace.ranking.page_kernels import PAGE
-from headrace.ranking.stepping import Precision, Stepper
+from headrace.ranking.state_kernels import PAGE
+from headrace.ranking.stepping import Precision, load_stepper
 from headrace.serving.arena import SEAT_BYTES, Asked
 
 
 class EveryWay(RuleBasedStateMachine):
     """Events come, some of them late, users are forgotten, items get content, and pages are too few for everybody."""
 
+    mixer: Mixer = "attention"
     seeds = st.integers(0, 10**6)
     keys = st.integers(1, 6)
 
     @initialize(pages=st.integers(1, 9))
     def begin(self, pages: int) -> None:
-        self.world = world()
+        self.world = world(mixer=self.mixer)
         self.arena = self.world.arena(pages)
         whole_user = -(-self.world.stepper.slots // PAGE)
         self.most = max(pages, whole_user) * self.world.page_bytes("full")
@@ -79,16 +80,30 @@ class EveryWay(RuleBasedStateMachine):
             assert self.arena.bytes <= self.most
 
 
+class EveryWayWithRetention(EveryWay):
+    mixer = "retention"
+
+
 TestEveryWay = EveryWay.TestCase
 TestEveryWay.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestEveryWayWithRetention = EveryWayWithRetention.TestCase
+TestEveryWayWithRetention.settings = TestEveryWay.settings
+
+
+@pytest.fixture(params=["attention", "retention"])
+def mixer(request: pytest.FixtureRequest) -> Mixer:
+    found: Mixer = request.param
+    return found
 
 
 @pytest.mark.parametrize(
     ("width", "layers", "heads", "window"),
     [(64, 2, 2, 200), (128, 2, 4, 100), (10, 1, 2, 3), (6, 3, 1, 17), (8, 1, 8, 1)],
 )
-def test_any_size_of_network_steps_as_it_encodes(width: int, layers: int, heads: int, window: int) -> None:
-    of = world(width, layers, heads, window)
+def test_any_size_of_network_steps_as_it_encodes(
+    width: int, layers: int, heads: int, window: int, mixer: Mixer
+) -> None:
+    of = world(width, layers, heads, window, mixer=mixer)
     arena, history = of.arena(), some_events(3 * window + 40)
     for end in sorted({0, 1, 2, PAGE, PAGE + 1, window, window + PAGE, 2 * window + 1, len(history)}):
         asked = [history.part(0, end)]
@@ -97,8 +112,8 @@ def test_any_size_of_network_steps_as_it_encodes(width: int, layers: int, heads:
 
 
 @pytest.mark.parametrize("window", [5, 30])
-def test_a_late_event_is_read_wherever_it_comes(window: int) -> None:
-    of = world(window=window)
+def test_a_late_event_is_read_wherever_it_comes(window: int, mixer: Mixer) -> None:
+    of = world(window=window, mixer=mixer)
     history = some_events(120)
     for back in (0, 1, 2, 7, 15, 16, 17, 18, 19, 20, 27, 33, 47, 48, 49, 60, 120):
         arena = of.arena()
@@ -110,8 +125,8 @@ def test_a_late_event_is_read_wherever_it_comes(window: int) -> None:
         np.testing.assert_allclose(arena.users([Asked(1, late, NOW)]), of.whole([late], [NOW]), atol=TOLERANCE)
 
 
-def test_an_item_that_gets_its_first_text_is_read_anew_by_those_who_met_it() -> None:
-    of = world()
+def test_an_item_that_gets_its_first_text_is_read_anew_by_those_who_met_it(mixer: Mixer) -> None:
+    of = world(mixer=mixer)
     arena, history = of.arena(), some_events(10)
     with_it = replace(history, items=np.where(np.arange(10) == 7, np.int32(ITEMS), history.items))
     before = arena.users([Asked(1, with_it, NOW), Asked(2, history.part(0, 3), NOW)])
@@ -126,8 +141,8 @@ def test_an_item_that_gets_its_first_text_is_read_anew_by_those_who_met_it() -> 
 
 
 @pytest.mark.parametrize("window", [5, 30])
-def test_a_user_asked_about_twice_at_once_is_read_once(window: int) -> None:
-    of = world(window=window)
+def test_a_user_asked_about_twice_at_once_is_read_once(window: int, mixer: Mixer) -> None:
+    of = world(window=window, mixer=mixer)
     history = some_events(60)
     arena = of.arena()
     found = arena.users([Asked(1, history, NOW), Asked(2, history, NOW), Asked(1, history, NOW)])
@@ -135,8 +150,8 @@ def test_a_user_asked_about_twice_at_once_is_read_once(window: int) -> None:
     assert arena.rebuilt == 2
 
 
-def test_a_network_without_times_reads_none() -> None:
-    of = world(times=False)
+def test_a_network_without_times_reads_none(mixer: Mixer) -> None:
+    of = world(times=False, mixer=mixer)
     history = some_events(30)
     moved = replace(history, times=history.times * 2)
     found = of.arena().users([Asked(1, history, NOW), Asked(2, moved, None)])
@@ -185,8 +200,8 @@ def test_only_new_events_are_read() -> None:
     assert sum(read) == 13 + 5
 
 
-def test_a_page_of_another_user_that_held_no_numbers_does_no_harm() -> None:
-    of = world()
+def test_a_page_of_another_user_that_held_no_numbers_does_no_harm(mixer: Mixer) -> None:
+    of = world(mixer=mixer)
     arena = of.arena(pages=2)
     arena.users([Asked(1, some_events(30), NOW)])
     arena._pages.rows[arena._seats[1].pages] = np.nan
@@ -195,8 +210,8 @@ def test_a_page_of_another_user_that_held_no_numbers_does_no_harm() -> None:
     np.testing.assert_allclose(found, of.whole([some_events(3)], [NOW]), atol=TOLERANCE)
 
 
-def test_what_was_not_read_to_the_end_is_read_again() -> None:
-    of = world()
+def test_what_was_not_read_to_the_end_is_read_again(mixer: Mixer) -> None:
+    of = world(mixer=mixer)
     arena, history = of.arena(), some_events(30)
     arena.users([Asked(1, history.part(0, 20), NOW)])
     extend = of.stepper.extend
@@ -234,8 +249,29 @@ def test_the_memory_is_what_the_formula_says(precision: Precision) -> None:
     assert objects < (users - 1) * SEAT_BYTES
 
 
-def test_a_folder_of_another_network_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["half", "full"])
+def test_with_retention_a_user_takes_one_page_whatever_their_history(precision: Precision) -> None:
+    of = world(64, 2, 2, 20, mixer="retention")
+    arena = of.arena(pages=10, precision=precision)
+    for key, events in ((1, 1), (2, 16), (3, 500)):
+        arena.users([Asked(key, some_events(events), NOW)])
+    # docs/design/engine.md: 3 layers x 4 heads x 16 x 16, the last state, its time and the number of the page.
+    numbers = 3 * 4 * 16 * 16 * 4 + 64 * 4 + 8 + 4
+    assert arena.bytes == 3 * (numbers + SEAT_BYTES)
+    assert sum(array.nbytes for array in of.stepper.pages(100, precision)) == 100 * numbers
+
+
+def test_the_errors_of_retention_do_not_add_up_over_a_thousand_questions() -> None:
+    of = world(window=200, mixer="retention")
+    arena, history = of.arena(precision="half"), some_events(1000)
+    for end in range(1, 1000):
+        arena.users([Asked(1, history.part(0, end), NOW)])
+    found = arena.users([Asked(1, history, NOW)])
+    np.testing.assert_allclose(found, of.whole([history], [NOW]), atol=TOLERANCE)
+
+
+def test_a_folder_of_another_network_is_refused(tmp_path: Path, mixer: Mixer) -> None:
     save_file({"model.query.start": torch.zeros(16)}, tmp_path / "weights.safetensors")
-    shape = Shape(width=16, layers=2, heads=2, window=5, content=0, types=["a"])
+    shape = Shape(width=16, layers=2, heads=2, window=5, content=0, types=["a"], mixer=mixer)
     with pytest.raises(FormatError, match=r"must hold the weights of this model.*headrace train"):
-        Stepper.load(tmp_path, shape)
+        load_stepper(tmp_path, shape)

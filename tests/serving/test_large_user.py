@@ -14,8 +14,7 @@ from headrace.core.settings import ServingSettings, Settings
 from headrace.core.types import Event
 from headrace.data.log import Bools, EventLog, History
 from headrace.pipeline.preparation import prepare
-from headrace.ranking.page_kernels import Pages
-from headrace.ranking.step_kernels import NewEvents
+from headrace.ranking.state_kernels import NewEvents, Pages
 from headrace.serving.questions import Given, Question
 from headrace.serving.service import Service
 

@@ -17,9 +17,9 @@ from headrace.core.types import Event, Item
 from headrace.data.log import Floats, History, Ints, Longs
 from headrace.ranking.item_vectors import ItemVectors, Placed
 from headrace.ranking.network import Network
-from headrace.ranking.page_kernels import Pages
-from headrace.ranking.step_kernels import NewEvents
-from headrace.ranking.stepping import Stepper
+from headrace.ranking.state_kernels import NewEvents, Pages
+from headrace.ranking.step_weights import untrained_attention
+from headrace.ranking.stepping import AttentionStepper
 from headrace.serving.questions import PastEvent, Question
 from headrace.serving.service import Service
 
@@ -93,12 +93,11 @@ class Toy(Network):
         return np.stack([vectors.inputs[last if last < len(vectors) else 0] for last in lasts])
 
 
-class ToySteps(Stepper):
+class ToySteps(AttentionStepper):
     """The same, one event at a time."""
 
-    @classmethod
-    def load(cls, folder: Path, shape: Shape) -> Stepper:
-        return cls.untrained(shape)
+    def __init__(self, _: Path, shape: Shape) -> None:
+        super().__init__(untrained_attention(shape), shape)
 
     def extend(self, pages: Pages, events: NewEvents) -> None:
         for seat, vector in zip(events.seats, events.items, strict=True):
@@ -128,7 +127,7 @@ class Letters:
 @pytest.fixture
 def shop(service: Service, monkeypatch: pytest.MonkeyPatch) -> Service:
     monkeypatch.setattr("headrace.serving.models.Network", Toy)
-    monkeypatch.setattr("headrace.serving.models.Stepper", ToySteps)
+    monkeypatch.setattr("headrace.serving.models.load_stepper", ToySteps)
     monkeypatch.setattr("headrace.serving.models.OnnxTextEncoder", Letters)
     for name in ("one", "two", "bad"):
         folder = Path(service.settings.serving.models) / name
@@ -170,7 +169,7 @@ def test_a_store_without_items_takes_those_of_the_model(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("headrace.serving.models.Network", Toy)
-    monkeypatch.setattr("headrace.serving.models.Stepper", ToySteps)
+    monkeypatch.setattr("headrace.serving.models.load_stepper", ToySteps)
     folder = tmp_path / "one"
     folder.mkdir()
     (folder / "model.json").touch()

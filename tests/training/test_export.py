@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnxruntime
 import pytest
@@ -12,6 +13,7 @@ from training_cases import SHAPE
 
 from headrace.core.formats import ENCODE_FILE, QUERY_FILE, RATING_FILE, STEP_FILE
 from headrace.model.attention import step_layout
+from headrace.model.encoder import Encoder
 from headrace.model.rating_head import RATING_FEATURES, RatingHead
 from headrace.model.transformer import Transformer
 from headrace.training.export import export_network, export_rating_head
@@ -19,10 +21,10 @@ from headrace.training.export import export_network, export_rating_head
 TOLERANCE = 1e-4
 
 
-@pytest.fixture(scope="module")
-def model() -> Transformer:
+@pytest.fixture(scope="module", params=["attention", "retention"])
+def model(request: pytest.FixtureRequest) -> Transformer:
     torch.manual_seed(5)
-    network = Transformer(SHAPE).eval()
+    network = Transformer(msgspec.structs.replace(SHAPE, mixer=request.param)).eval()
     for parameter in network.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.1)
     return network
@@ -55,13 +57,13 @@ def events(batch: int, n: int, seed: int = 0) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize(("batch", "n"), [(1, 1), (3, 7), (2, 120)])
 def test_encoding_and_asking_are_the_same_in_both(model: Transformer, folder: Path, batch: int, n: int) -> None:
     given = events(batch, n)
-    states, caches = session(folder / ENCODE_FILE).run(["states", "caches"], given)
+    states, kept = session(folder / ENCODE_FILE).run(None, given)
     inputs = {name: torch.from_numpy(array) for name, array in given.items()}
     with torch.no_grad():
         x = model.encoder.events(inputs["items"], inputs["types"], inputs["values"])
-        expected, expected_caches = model.encoder(x, inputs["times"])
+        expected, expected_kept = model.encoder(x, inputs["times"])
     np.testing.assert_allclose(states, expected.numpy(), atol=TOLERANCE)
-    np.testing.assert_allclose(caches, expected_caches.numpy(), atol=TOLERANCE)
+    np.testing.assert_allclose(kept, expected_kept.numpy(), atol=TOLERANCE)
     ages = np.tile(np.arange(n - 1, -1, -1), (batch, 1))
     requests = np.where(np.arange(batch) % 2 == 0, -1, given["times"][:, -1] + 10**10)
     (users,) = session(folder / QUERY_FILE).run(
@@ -101,19 +103,30 @@ def test_stepping_is_the_same_in_both_and_goes_on_from_what_encoding_cached(mode
     given = events(2, 9)
     first = {name: array[:, :6] for name, array in given.items()}
     rest = {name: array[:, 6:] for name, array in given.items()}
-    whole, _ = session(folder / ENCODE_FILE).run(["states", "caches"], given)
-    _, slots = session(folder / ENCODE_FILE).run(["states", "caches"], first)
+    whole, kept_after = session(folder / ENCODE_FILE).run(None, given)
+    _, kept = session(folder / ENCODE_FILE).run(None, first)
     ages = np.tile(np.arange(6, 0, -1), (2, 1))
-    cached = {"slots": slots, "slot_ages": ages, "slot_times": first["times"]}
-    states, rows = session(folder / STEP_FILE).run(["states", "caches"], {**rest, **cached})
+    of_attention = {"slots": kept, "slot_ages": ages, "slot_times": first["times"]}
+    attends = isinstance(model.encoder, Encoder)
+    cached = of_attention if attends else {"kept": kept, "last": first["times"][:, -1]}
+    states, after = session(folder / STEP_FILE).run(None, {**rest, **cached})
     np.testing.assert_allclose(states, whole[:, 6:], atol=TOLERANCE)
+    np.testing.assert_allclose(after, kept_after[..., 6:, :] if attends else kept_after, atol=TOLERANCE)
     with torch.no_grad():
         tensors = {name: torch.from_numpy(array) for name, array in {**rest, **cached}.items()}
-        layout = step_layout(tensors["slot_ages"], tensors["slot_times"], tensors["times"], SHAPE.window)
         x = model.encoder.events(tensors["items"], tensors["types"], tensors["values"])
-        expected, expected_rows = model.encoder.step(x, tensors["slots"], layout)
+        if isinstance(model.encoder, Encoder):
+            layout = step_layout(tensors["slot_ages"], tensors["slot_times"], tensors["times"], SHAPE.window)
+            expected, expected_after = model.encoder.step(x, tensors["slots"], layout)
+        else:
+            expected, expected_after = model.encoder.step(x, tensors["kept"], tensors["times"], tensors["last"])
     np.testing.assert_allclose(states, expected.numpy(), atol=TOLERANCE)
-    np.testing.assert_allclose(rows, expected_rows.numpy(), atol=TOLERANCE)
+    np.testing.assert_allclose(after, expected_after.numpy(), atol=TOLERANCE)
+
+
+def test_both_graphs_that_encode_name_what_is_kept_alike(model: Transformer, folder: Path) -> None:
+    named = [[out.name for out in session(folder / name).get_outputs()] for name in (ENCODE_FILE, STEP_FILE)]
+    assert named == [["states", "caches" if isinstance(model.encoder, Encoder) else "matrices"]] * 2
 
 
 def test_the_rating_head_is_the_same_in_both(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -23,30 +24,39 @@ from headrace.training.loop import LoopState, Training
 from headrace.training.negatives import NegativeSampler
 from headrace.training.optimizer import Schedule
 
+SHAPES = [
+    pytest.param(SHAPE, id="attention"),
+    pytest.param(msgspec.structs.replace(SHAPE, mixer="retention"), id="retention"),
+]
+
 
 def ignore(_: Training) -> None:
     pass
 
 
-def test_a_ring_is_learned_to_a_recall_of_one() -> None:
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_ring_is_learned_to_a_recall_of_one(shape: Shape) -> None:
     items = 12
     log = ring_log(items, 60, 15)
-    training = training_of(log, steps=150)
+    training = training_of(log, steps=150, shape=shape)
     training.run(150, ignore)
     known = torch.arange(items + 1) > 0
     inputs, outputs = training.learner.vectors(known)
-    sequences = Sequences(log, np.full(len(log), -1, np.float32), shape=SHAPE, batch_events=4096, ties="file")
+    sequences = Sequences(log, np.full(len(log), -1, np.float32), shape=shape, batch_events=4096, ties="file")
     users = users_at_places(training.learner.model, inputs, sequences)[1:]
     best = (users @ outputs.numpy().T)[:, 1:].argmax(1) + 1
     assert np.array_equal(best, log.items % items + 1)
 
 
-def test_parts_of_a_batch_on_a_core_each_teach_what_the_whole_does(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("shape", SHAPES)
+def test_parts_of_a_batch_on_a_core_each_teach_what_the_whole_does(
+    monkeypatch: pytest.MonkeyPatch, shape: Shape
+) -> None:
     monkeypatch.setattr(batches, "LEAST_EVENTS", 20)
     log = ring_log(12, 60, 15)
     learned = []
     for threads in (1, 3):
-        training = training_of(log, steps=6)
+        training = training_of(log, steps=6, shape=shape)
         training.learner.noise = Noise(0.0, 0.0)
         training.learner.model.drop.share = 0.0
         torch.set_num_threads(threads)
@@ -62,15 +72,16 @@ def test_parts_of_a_batch_on_a_core_each_teach_what_the_whole_does(monkeypatch: 
     torch.testing.assert_close(other_ids, ids, atol=2e-4, rtol=0)
 
 
-def test_a_stopped_training_goes_on_to_the_very_same_numbers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_stopped_training_goes_on_to_the_very_same_numbers(tmp_path: Path, shape: Shape) -> None:
     log = ring_log(12, 60, 15)
-    whole = training_of(log, steps=20)
+    whole = training_of(log, steps=20, shape=shape)
     whole.run(20, ignore)
-    first = training_of(log, steps=20)
+    first = training_of(log, steps=20, shape=shape)
     first.run(7, ignore)
     first.check(0.5)
     write_checkpoint(tmp_path / "stage.safetensors", first.tensors(), first.state)
-    second = training_of(log, steps=20)
+    second = training_of(log, steps=20, shape=shape)
     tensors, state = read_checkpoint(tmp_path / "stage.safetensors", LoopState)
     second.load(tensors, state)
     second.run(20, ignore)

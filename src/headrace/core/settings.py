@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from headrace.core.errors import SettingsError
+from headrace.core.formats import Mixer
 
 Share: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 Positive: TypeAlias = Annotated[float, Meta(gt=0, le=1e9)]
@@ -86,12 +87,15 @@ class TrainingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """The peak, after the warm-up."""
     width: Annotated[int, Meta(ge=8, le=4096)] | None = None
     """Numbers that describe an event, a user and an item."""
+    mixer: Mixer = "attention"
+    """How events read each other: `attention` compares each with every other of the window; `retention` keeps a matrix
+    for each head that decays with time, and no event's keys (docs/design/engine.md)."""
     layers: Annotated[int, Meta(ge=1, le=64)] | None = None
     """Blocks of the encoder."""
     heads: Count | None = None
-    """Attention heads; they share the width, so it must be a multiple of them."""
+    """Attention heads; they share the width, so it must be a multiple of them. Retention's have 16 numbers each."""
     window: Annotated[int, Meta(ge=2, le=4096)] | None = None
-    """Events that each layer looks back."""
+    """Events that each layer looks back; retention forgets half of an event within a third as many, or sooner."""
     negatives: Count | None = None
     """Items that a training step compares its targets with; a catalogue of up to 4,000 is taken whole."""
     batch_events: Count | None = None
@@ -170,7 +174,7 @@ class ServingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """How much of it is written beside the store when the service ends, those asked about last first, so that the next
     start does not read everybody anew."""
     state_precision: Literal["half", "full"] = "half"
-    """Of the kept keys and values: float16, or float32 in twice the memory."""
+    """Of the kept keys and values: float16, or float32 in twice the memory; retention's matrices are float32 always."""
     snapshot_minutes: Positive = 10.0
     """How often the counts are written beside the store, so that a restart is quick."""
     answers_days: Positive = 7.0

@@ -112,6 +112,7 @@ class Material:
             types=self.dataset.report.types,
             features=self.content.features.shape[1],
             times=self.dataset.report.has_times,
+            mixer=preset.mixer,
         )
 
     def sequences(self, learned: Bools, preset: Preset) -> Sequences:

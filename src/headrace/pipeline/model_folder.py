@@ -111,6 +111,7 @@ It learned from {learned.events:,} events of the dataset `{learned.fingerprint}`
 | | |
 | --- | --- |
 | preset | {info.preset} |
+| mixer | {shape.mixer} |
 | width, layers, heads, window | {shape.width}, {shape.layers}, {shape.heads}, {shape.window} |
 | steps | {info.steps:,} |
 | items with events | {int(trained.known.sum()):,} |

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Recipe: TypeAlias = dict[str, int | float]
 """Fields of `[training]` by name."""
 
-_OF_PRESET = ("width", "layers", "heads", "window", "batch_events", "learning_rate", "negatives", "dropout")
+_OF_PRESET = ("width", "mixer", "layers", "heads", "window", "batch_events", "learning_rate", "negatives", "dropout")
 """The fields of a preset that the settings may change; both have them under the same name."""
 _MULTIPLES = (0.5, 1.0, 2.0)
 _HEADS = (1, 2, 4, 8)
@@ -35,7 +35,7 @@ def adjusted(preset: Preset, training: TrainingSettings) -> Preset:
     """
     given = {name: getattr(training, name) for name in _OF_PRESET}
     chosen = msgspec.structs.replace(preset, **{name: value for name, value in given.items() if value is not None})
-    if chosen.width % chosen.heads:
+    if chosen.mixer == "attention" and chosen.width % chosen.heads:
         raise SettingsError(
             f"training.width must be a multiple of training.heads, got width {chosen.width} and {chosen.heads} heads; "
             f"choose width {chosen.width + -chosen.width % chosen.heads}, or another number of heads"
@@ -95,7 +95,8 @@ def space_around(preset: Preset, training: TrainingSettings, *, sampled: bool, t
         sampled: whether negatives are drawn, and not the whole catalogue taken.
         times: whether the events have times.
     """
-    widths = [width for width in _multiples(preset.width) if width % preset.heads == 0 and width >= _LEAST_WIDTH]
+    heads = preset.heads if preset.mixer == "attention" else 1  # those of retention are of one size
+    widths = [width for width in _multiples(preset.width) if width % heads == 0 and width >= _LEAST_WIDTH]
     choices = {
         "width": widths,
         "layers": _with(_LAYERS, preset.layers),
@@ -103,6 +104,8 @@ def space_around(preset: Preset, training: TrainingSettings, *, sampled: bool, t
         "window": [window for window in _multiples(preset.window) if window >= _LEAST_WINDOW],
         "batch_events": _multiples(preset.batch_events),
     }
+    if preset.mixer == "retention":
+        del choices["heads"]
     if sampled:
         choices["negatives"] = _multiples(preset.negatives)
     rate = preset.learning_rate

@@ -1,4 +1,4 @@
-"""The kept states of users, pages of slots, and attention over them.
+"""Attention over the kept states of users, which stand in pages of slots.
 
 What was computed of each event, the keys and the values of every layer, stands in a slot; slots come in pages of
 `PAGE`, and a user's pages are a ring: the event at place p stands in slot p modulo S, so that a new one takes the slot
@@ -10,17 +10,15 @@ Shapes: N pages, S slots of a ring, L layers (the query is one more), D width, H
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from headrace.core.compiled import Whole, exponential, fused
 from headrace.core.time_buckets import time_bucket
-from headrace.data.log import Floats, Ints, Longs
+from headrace.data.log import Floats, Longs
 from headrace.ranking.processor import CACHE_LINE, Stored, prefetch, widened
-
-PAGE = 16
-"""Slots of a page."""
+from headrace.ranking.state_kernels import PAGE, Pages
 
 Sight: TypeAlias = tuple[Longs, Longs]
 """What a place sees of each slot, (S,) each: its age in events, and the bucket of the time passed."""
@@ -34,22 +32,6 @@ _AHEAD = 4
 _TOGETHER = 8
 """Pages whose keys are compared with several queries at once: short loops take several times as long."""
 _HIDDEN = np.float32(-3e38)
-
-
-class Pages(NamedTuple):
-    """The kept states of all users; a user is known by the number of their first page, their seat.
-
-    Args:
-        rows: (N, L + 1, 2, D * PAGE) keys and values.
-        times: (N, PAGE) int64 microseconds of the events.
-        tables: (N, S / PAGE) the pages of each seat.
-        states: (N, D) what the encoder says after the last event of each seat.
-    """
-
-    rows: Stored
-    times: Longs
-    tables: Ints
-    states: Floats
 
 
 @fused

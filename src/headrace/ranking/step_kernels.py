@@ -11,13 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from headrace.core.compiled import Whole, fused
-from headrace.core.time_buckets import UNKNOWN_BUCKET, request_bucket
+from headrace.core.time_buckets import UNKNOWN_BUCKET
 from headrace.data.log import Floats, Ints, Longs
-from headrace.ranking.layer_kernels import add_gated, gelu, layer_norm, linear
-from headrace.ranking.page_kernels import PAGE, Pages, attend, attend_together, look
+from headrace.ranking.layer_kernels import add_gated, layer_norm, linear
+from headrace.ranking.page_kernels import attend, attend_together, look
 from headrace.ranking.processor import narrowed
+from headrace.ranking.state_kernels import PAGE, Common, NewEvents, Pages, answered, asking, embedded, feed
 
-_HOUR_US = 3_600_000_000
 _TOGETHER = 32
 """Events of one seat that are compared together: those of a longer history would look at many pages that come later."""
 
@@ -29,75 +29,25 @@ class Weights(NamedTuple):
     """The network; its matrices are (in, out), and a pair of rows is weight and bias of a layer norm.
 
     Args:
+        common: all that no mixer is part of.
         attention_norms: (L + 1, 2, D).
         squares: (L + 1, 5, D, D), see `QUERY`; `square_biases` (L + 1, 5, D).
         by_age: (L + 1, H, W).
         by_time: (L + 1, H, buckets).
-        feed_norms: (L + 1, 2, D).
-        expand: (L + 1, D, 2 D); `expand_biases` (L + 1, 2 D).
-        feed_gates: (L + 1, D, D); `feed_gate_biases` (L + 1, D).
-        contract: (L + 1, 2 D, D).
-        nothing: (D,) zeros.
-        types: (types + 1, D), the last for one that the network does not know.
-        values: (knots + 1, D), the last for no value.
-        scale: (1,) of the item's vector.
-        event_norm: (2, D).
-        memory_norm: (2, D) of the states that the query reads.
-        out_norm: (2, D) of the user vector.
-        start: (D,) the user vector without a history.
-        gaps: (buckets, D); `hours` (25, D) and `days` (8, D), the last of each for a hidden time.
     """
 
+    common: Common
     attention_norms: Floats
     squares: Floats
     square_biases: Floats
     by_age: Floats
     by_time: Floats
-    feed_norms: Floats
-    expand: Floats
-    expand_biases: Floats
-    feed_gates: Floats
-    feed_gate_biases: Floats
-    contract: Floats
-    nothing: Floats
-    types: Floats
-    values: Floats
-    scale: Floats
-    event_norm: Floats
-    memory_norm: Floats
-    out_norm: Floats
-    start: Floats
-    gaps: Floats
-    hours: Floats
-    days: Floats
-
-
-class NewEvents(NamedTuple):
-    """Events to be read, a seat's own side by side and in order of their places.
-
-    Of a seat whose ring has been full they are at most `PAGE`: another one would take the slot of one that is read.
-
-    Args:
-        seats: (R,).
-        places: (R,) counted from 0 for the first event of the seat.
-        items: (R, D) input vectors.
-        types: (R,) the network's type, below 0 for one that it does not know.
-        values: (R,) 0..1, below 0 for none.
-        times: (R,) int64 microseconds.
-    """
-
-    seats: Ints
-    places: Longs
-    items: Floats
-    types: Ints
-    values: Floats
-    times: Longs
 
 
 @fused
 def extend(weights: Weights, pages: Pages, events: NewEvents) -> None:
     """Read new events: their keys, values and times go into their slots, and each seat's last state is set anew."""
-    x = _embedded(weights, events)
+    x = embedded(weights.common, events)
     layers = weights.squares.shape[0] - 1
     slots = pages.tables.shape[1] * PAGE
     for row in range(len(x)):
@@ -110,7 +60,7 @@ def extend(weights: Weights, pages: Pages, events: NewEvents) -> None:
         queries = linear(normed, weights.squares[layer, QUERY], weights.square_biases[layer, QUERY])
         _attend_all(queries, layer, weights, pages, events, ends)
         _finish(x, normed, queries, layer, weights)
-    _keep(layer_norm(x, weights.memory_norm), layers, weights, pages, events)
+    _keep(layer_norm(x, weights.common.memory_norm), layers, weights, pages, events)
     for row in range(len(x)):
         pages.states[events.seats[row]] = x[row]
 
@@ -157,17 +107,12 @@ def ask(weights: Weights, pages: Pages, seats: Ints, places: Longs, requests: Lo
     """
     layer = weights.squares.shape[0] - 1
     slots = pages.tables.shape[1] * PAGE
-    x = np.empty((len(seats), weights.start.shape[0]), np.float32)
+    lasts = np.zeros(len(seats), np.int64)
     for row in range(len(seats)):
-        if places[row] < 0:
-            x[row] = weights.start
-            continue
-        slot = places[row] % slots
-        last = pages.times[pages.tables[seats[row], slot // PAGE], slot % PAGE]
-        x[row] = pages.states[seats[row]] + weights.gaps[request_bucket(requests[row], last)]
-        hours = requests[row] // _HOUR_US
-        x[row] += weights.hours[hours % 24 if requests[row] >= 0 else 24]
-        x[row] += weights.days[hours // 24 % 7 if requests[row] >= 0 else 7]
+        if places[row] >= 0:
+            slot = places[row] % slots
+            lasts[row] = pages.times[pages.tables[seats[row], slot // PAGE], slot % PAGE]
+    x = asking(weights.common, pages.states, (seats, places), lasts, requests)
     normed = layer_norm(x, weights.attention_norms[layer])
     queries = linear(normed, weights.squares[layer, QUERY], weights.square_biases[layer, QUERY])
     biases = weights.by_age[layer], weights.by_time[layer]
@@ -179,28 +124,7 @@ def ask(weights: Weights, pages: Pages, seats: Ints, places: Longs, requests: Lo
                 buckets[:] = UNKNOWN_BUCKET
             attend(queries[row], layer, pages, (seats[row], places[row]), ((ages, buckets), biases))
     _finish(x, normed, queries, layer, weights)
-    for row in range(len(seats)):
-        if places[row] < 0:
-            x[row] = weights.start
-    return layer_norm(x, weights.out_norm)
-
-
-@fused
-def _embedded(weights: Weights, events: NewEvents) -> Floats:
-    """Return (R, D) item, type and value as one vector; see `model.encoder.EventInput`."""
-    x = np.empty_like(events.items)
-    unknown, knots = len(weights.types) - 1, len(weights.values) - 1
-    for row in range(len(x)):
-        kind, value = events.types[row], events.values[row]
-        by_type = weights.types[kind if 0 <= kind < unknown else unknown]
-        place = min(value, np.float32(1)) * np.float32(knots - 1)
-        below = min(int(place), knots - 2) if value >= 0 else knots
-        part = place - np.float32(below) if value >= 0 else np.float32(0)
-        low, high = weights.values[below], weights.values[min(below + 1, knots)]
-        for d in range(x.shape[1]):
-            by_value = low[d] * (np.float32(1) - part) + high[d] * part
-            x[row, d] = events.items[row, d] * weights.scale[0] + by_type[d] + by_value
-    return layer_norm(x, weights.event_norm)
+    return answered(weights.common, x, places)
 
 
 @fused
@@ -224,9 +148,5 @@ def _keep(normed: Floats, layer: Whole, weights: Weights, pages: Pages, events: 
 def _finish(x: Floats, normed: Floats, mixed: Floats, layer: Whole, weights: Weights) -> None:
     """Add what was read, and the feed-forward layer, to x (R, D)."""
     gates = linear(normed, weights.squares[layer, GATE], weights.square_biases[layer, GATE])
-    add_gated(x, gates, linear(mixed, weights.squares[layer, COMBINE], weights.nothing))
-    normed = layer_norm(x, weights.feed_norms[layer])
-    wide = linear(normed, weights.expand[layer], weights.expand_biases[layer])
-    gelu(wide)
-    gates = linear(normed, weights.feed_gates[layer], weights.feed_gate_biases[layer])
-    add_gated(x, gates, linear(wide, weights.contract[layer], weights.nothing))
+    add_gated(x, gates, linear(mixed, weights.squares[layer, COMBINE], weights.common.nothing))
+    feed(x, layer, weights.common)

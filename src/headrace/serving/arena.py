@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from headrace.data.log import Floats, History, Ints, joined, ranges
 from headrace.ranking.item_vectors import ItemVectors
 from headrace.ranking.network import Network
-from headrace.ranking.page_kernels import PAGE
-from headrace.ranking.step_kernels import NewEvents
+from headrace.ranking.state_kernels import PAGE, NewEvents
 from headrace.ranking.stepping import Precision, Stepper
 
 SEAT_BYTES = 450
@@ -142,8 +141,7 @@ class Arena:
         if seat is None or first >= seat.start + seat.read:
             return
         read = first - seat.start
-        oldest = max(0, read - self._stepper.shape.window + 1)
-        if read <= 0 or seat.written - self._stepper.slots > oldest:
+        if read <= 0 or not self._stepper.goes_back(read, seat.written):
             self.forget(key)
         else:
             seat.read = read

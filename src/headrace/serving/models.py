@@ -21,7 +21,7 @@ from headrace.core.types import Item
 from headrace.data.log import EMPTY_HISTORY, Floats, History, Ints
 from headrace.ranking.network import ItemVectors, Network, Placed
 from headrace.ranking.ratings import RatingModel
-from headrace.ranking.stepping import Stepper, warm_up
+from headrace.ranking.stepping import Stepper, load_stepper, warm_up
 from headrace.serving.arena import Arena, Asked
 from headrace.serving.questions import NO_MODEL
 from headrace.serving.schema import LISTED
@@ -75,7 +75,7 @@ class LoadedModel:
     def arena(self, settings: ServingSettings) -> Arena:
         """Return room for the states of users under this model, and compile what fills it."""
         limit, precision = settings.state_bytes, settings.state_precision
-        warm_up(precision)
+        warm_up(precision, self.info.shape.mixer)
         return Arena(self.network, self.stepper, self.vectors, limit=limit, precision=precision)
 
     def _encode(self, items: Sequence[Item], progress: Progress | None) -> Floats:
@@ -132,7 +132,7 @@ def open_model(
     if (folder / TEXT_FOLDER).is_dir():
         texts = VectorCache(cache, OnnxTextEncoder(folder / TEXT_FOLDER))
     ratings = RatingModel.load(folder) if network.info.rating is not None else None
-    stepper = Stepper.load(folder, network.info.shape)
+    stepper = load_stepper(folder, network.info.shape)
     model = LoadedModel(folder, network, stepper, network.adapt([]), ratings, texts, metrics)
     model.vectors = network.adapt(items["item_id"].to_list(), types=types)
     keys, changed = _changed(items, pl.read_parquet(folder / VOCABULARY_FILE), network.info.features)

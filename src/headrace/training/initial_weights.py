@@ -33,7 +33,7 @@ def read_weights(learner: Learner, ids: Sequence[str], features: Sequence[str], 
     """
     info = read_document(folder / MODEL_FILE, ModelInfo, MODEL_FORMAT, "headrace train DATASET --out MODEL")
     own, other = learner.model.shape, info.shape
-    sizes = ("width", "layers", "heads", "window", "content")
+    sizes = ("width", "layers", "heads", "window", "mixer", "content")
     if any(getattr(own, name) != getattr(other, name) for name in sizes):
         wanted = ", ".join(f"{name} {getattr(own, name)}" for name in sizes)
         came = ", ".join(f"{name} {getattr(other, name)}" for name in sizes)

@@ -6,6 +6,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from headrace.core.formats import Mixer
+
 PresetName: TypeAlias = Literal["tiny", "small", "base", "large"]
 
 
@@ -22,6 +24,7 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
         negatives: shared by a step; a catalogue of up to 4,000 items is taken whole.
         dropout: share of 0..1.
         epochs: the most that `minutes` may become, since more of them overfit.
+        mixer: how events read each other.
     """
 
     width: int
@@ -33,6 +36,7 @@ class Preset(msgspec.Struct, frozen=True, kw_only=True):
     negatives: int
     dropout: float
     epochs: int
+    mixer: Mixer = "attention"
 
 
 PRESETS: dict[PresetName, Preset] = {

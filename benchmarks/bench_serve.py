@@ -226,6 +226,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20, help="of each run")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--state-bytes", type=int, default=2_000_000_000)
+    parser.add_argument("--wait", type=float, default=0, help="seconds before the first run, while lists are made")
     parser.add_argument("--counts-only", action="store_true", help="serve no model")
     options = parser.parse_args()
     random = np.random.default_rng(3)
@@ -234,6 +235,7 @@ def main() -> None:
     if options.counts_only:
         command.remove(str(chosen.model))
     with running(command, {"HEADRACE_SERVING__STATE_BYTES": str(options.state_bytes)}) as server:
+        time.sleep(options.wait)
         for _ in range(WARM_UPS):
             show("warm-up", play(server, loads(chosen, met, questions, random), options.rate, options.connections))
         rows = []

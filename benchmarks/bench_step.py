@@ -31,6 +31,7 @@ import torch
 
 from headrace.core.formats import ENCODE_FILE, RETENTION_HEAD, STEP_FILE, Blend, Learned, Mixer, ModelInfo, Shape
 from headrace.data.log import History, Ints, Longs
+from headrace.data.vocabulary import Vocabulary
 from headrace.model.transformer import Transformer
 from headrace.ranking.item_vectors import ItemVectors, Placed
 from headrace.ranking.network import Network
@@ -89,9 +90,9 @@ def arena(model: Transformer, stepper: Stepper, users: int) -> Iterator[Way]:
     """Yield what is timed of the arena; each call brings one more event of each of its users."""
     shape, random = stepper.shape, np.random.default_rng(3)
     items = np.random.default_rng(2).normal(size=(ITEMS + 1, shape.width)).astype(np.float32)
-    vectors = ItemVectors(Placed(items, items, items[:, :0]), np.zeros(ITEMS + 1, np.int32), np.zeros(1, np.int32))
+    vectors = ItemVectors.of(Placed(items, items, items[:, :0]), np.zeros(ITEMS + 1, np.int32), np.zeros(1, np.int32))
     tables = {"known": np.zeros(ITEMS + 1, np.float32)}
-    network = Network(info_of(shape), [], tables, encode_graph(model), query_graph(model))
+    network = Network(info_of(shape), Vocabulary([]), tables, encode_graph(model), query_graph(model))
     kept = Arena(network, stepper, vectors, limit=users * (stepper.slots // PAGE) * 20_000, precision="half")
     n = shape.reach + 200
     history = History(

@@ -86,7 +86,7 @@ def main() -> None:
         outputs = network.own_vectors.outputs
         log = Dataset.open(options.dataset).log()
         test, others = (user_states(network, log, n, held_out=held) for n, held in ((TESTED, True), (4352, False)))
-        bare = np.ascontiguousarray(outputs[1:])
+        bare = outputs.wide()[1:]
         flat = faiss.IndexFlatIP(bare.shape[1])
         flat.add(bare)
         truth = flat.search(test, BEST)[1] + 1

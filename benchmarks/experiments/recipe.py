@@ -180,8 +180,8 @@ def _check(material: Material, preset: Preset, protocol: Protocol, *, unit: bool
         network = Network(info, ids, tables, encode_graph(learner.model), query_graph(learner.model))
         vectors = network.own_vectors
         if unit:
-            lengths = np.linalg.norm(vectors.outputs, axis=1, keepdims=True)
-            vectors.outputs[:] /= np.maximum(lengths, 1e-9)
+            lengths = np.linalg.norm(vectors.outputs.wide(), axis=1)
+            vectors.outputs.scales[:] /= np.maximum(lengths, 1e-9)
 
         def ndcg(group: Sequence[Question]) -> float:
             return encoder_ndcg(network, vectors, group, seen) or 0.0

@@ -7,11 +7,14 @@ one whose items are replaced by copies of them at random.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +22,7 @@ import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from headrace.core.formats import (
     EVENTS_FILE,
@@ -37,6 +40,7 @@ MEDIAN_EVENTS = 40
 SPREAD = 1.0
 """Of the logarithm of a history's length."""
 LONGEST = 2000
+_ITEMS_AT_ONCE = 1 << 18
 _HEADRACE = str(Path(sys.executable).with_name("headrace"))
 
 
@@ -125,24 +129,64 @@ def _enlarge(model: Path, target: Path, items: int) -> None:
     shutil.rmtree(part, ignore_errors=True)
     part.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(model, part, ignore=shutil.ignore_patterns(FITTED_FOLDER, "counts*"))
-    tables = load_file(model / VECTORS_FILE)
     vocabulary = pl.read_parquet(model / VOCABULARY_FILE)
-    trained = vocabulary.height
-    origin = np.concatenate((np.zeros(1, np.int64), 1 + np.arange(items) % trained))
-    for name in ("inputs", "contents", "known"):
-        tables[name] = tables[name][origin]
-    outputs = tables["outputs"]
-    random = np.random.default_rng(5)
-    reach = np.zeros(trained + 1, np.float32)
-    reach[1:] = tenth_neighbours(outputs[1:])
-    noise = random.normal(size=(items + 1, outputs.shape[1])).astype(np.float32)
-    noise *= (reach[origin] / np.sqrt(2) / np.linalg.norm(noise, axis=1))[:, None]
-    noise[: trained + 1] = 0
-    tables["outputs"] = outputs[origin] + noise
-    tables = {name: np.ascontiguousarray(table) for name, table in tables.items() if not name.startswith("rating")}
-    save_file(tables, part / VECTORS_FILE)
-    _catalogue(vocabulary, origin[1:] - 1, trained).write_parquet(part / VOCABULARY_FILE)
+    origin = np.concatenate((np.zeros(1, np.int64), 1 + np.arange(items) % vocabulary.height))
+    _write_vectors(load_file(model / VECTORS_FILE), origin, part / VECTORS_FILE)
+    _catalogue(vocabulary, origin[1:] - 1, vocabulary.height).write_parquet(part / VOCABULARY_FILE)
     part.rename(target)
+
+
+def _write_vectors(tables: dict[str, Floats], origin: Longs, path: Path) -> None:
+    """Write the tables of as many items as `origin` (V + 1,) says, of which trained item each is a copy.
+
+    Vectors are written in half precision and some at a time: ten million items would take 10 GB of memory.
+    """
+    trained = len(tables["outputs"]) - 1
+    reach = np.zeros(trained + 1, np.float32)
+    reach[1:] = tenth_neighbours(tables["outputs"][1:])
+    random = np.random.default_rng(5)
+    with _written(tables, len(origin), path) as written:
+        for start in range(0, len(origin), _ITEMS_AT_ONCE):
+            some = slice(start, start + _ITEMS_AT_ONCE)
+            for name in written:
+                written[name][some] = tables[name][origin[some]]
+            noise = random.normal(size=(len(origin[some]), tables["outputs"].shape[1])).astype(np.float32)
+            noise *= (reach[origin[some]] / np.sqrt(2) / np.linalg.norm(noise, axis=1))[:, None]
+            noise[: max(0, trained + 1 - start)] = 0
+            written["outputs"][some] = tables["outputs"][origin[some]] + noise
+
+
+@contextmanager
+def _written(tables: dict[str, Floats], n: int, path: Path) -> Iterator[dict[str, np.ndarray]]:
+    """Write a safetensors file; yields its tables of n items, to be filled in."""
+    large = {
+        name: (n, *tables[name].shape[1:]) for name in ("inputs", "outputs", "contents", "known") if name in tables
+    }
+    small = {name: table for name, table in tables.items() if name not in large and not name.startswith("rating")}
+    header, end = {}, 0
+    for name, shape in [*large.items(), *((name, table.shape) for name, table in small.items())]:
+        numbers = "F16" if name in large and name != "known" else "F32"
+        size = int(np.prod(shape)) * (2 if numbers == "F16" else 4)
+        header[name] = {"dtype": numbers, "shape": shape, "data_offsets": (end, end + size)}
+        end += size
+    said = json.dumps(header).encode()
+    said += b" " * (-len(said) % 8)
+    with path.open("wb") as file:
+        file.write(len(said).to_bytes(8, "little") + said)
+        file.truncate(8 + len(said) + end)
+        for name, table in small.items():
+            file.seek(8 + len(said) + header[name]["data_offsets"][0])
+            file.write(np.ascontiguousarray(table, np.float32).tobytes())
+    yield {
+        name: np.memmap(
+            path,
+            np.float32 if name == "known" else np.float16,
+            "r+",
+            8 + len(said) + header[name]["data_offsets"][0],
+            shape,
+        )
+        for name, shape in large.items()
+    }
 
 
 def _catalogue(vocabulary: pl.DataFrame, origin: Longs, trained: int) -> pl.DataFrame:

@@ -61,7 +61,7 @@ def network_of(dataset: Dataset, info: ModelInfo) -> Network:
         "place.components": np.zeros((0, 0), np.float32),
         "contents": np.zeros((n + 1, 0), np.float32),
     }
-    return Network(info, dataset.item_vocabulary().ids, tables, LookUp(), LookUp())
+    return Network(info, dataset.item_vocabulary(), tables, LookUp(), LookUp())
 
 
 def write_info(info: ModelInfo, folder: Path) -> Path:

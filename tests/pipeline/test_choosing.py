@@ -73,7 +73,7 @@ def choose(
     network = Ignorant()
     nothing = np.ones((ITEMS + 1, 2), np.float32)
     placed = Placed(nothing, nothing, np.zeros((ITEMS + 1, 0), np.float32))
-    vectors = ItemVectors(placed, np.ones(ITEMS + 1, np.int32), np.zeros(1, np.int32))
+    vectors = ItemVectors.of(placed, np.ones(ITEMS + 1, np.int32), np.zeros(1, np.int32))
     last = np.array([question.time for question in asked]).max()
     first = log.times < (last if live_from is None else live_from)
     counted = Counted(log, first, live=live_from is not None, window=20, seen=seen)

@@ -87,11 +87,11 @@ def history_of(items: list[int]) -> History:
 def test_a_ring_is_answered_with_a_recall_of_one(twin_model: tuple[Dataset, Path]) -> None:
     network = Network.load(twin_model[1])
     vectors = network.own_vectors
-    index = {text: place for place, text in enumerate(network.item_ids, 1)}
+    index = {text: place for place, text in enumerate(network.vocabulary.ids, 1)}
     ring_items = [index[f"item{number}"] for number in range(RING)]
     walks = [[ring_items[(start + step) % RING] for step in range(4)] for start in range(RING)]
     users = network.users([history_of(walk) for walk in walks], [None] * RING, vectors)
-    scores = users @ vectors.outputs.T
+    scores = vectors.outputs.scores(users)
     best = [ring_items[int(place)] for place in scores[:, ring_items].argmax(1)]
     assert best == [ring_items[(start + 4) % RING] for start in range(RING)]
 
@@ -108,10 +108,10 @@ def test_a_twin_with_a_new_id_is_placed_by_its_text(twin_model: tuple[Dataset, P
     vectors = network.adapt([f"new{n}" for n in range(RING)], content)
     own = network.own_vectors
     assert not vectors.known.any()
-    index = {text: place for place, text in enumerate(network.item_ids, 1)}
+    index = {text: place for place, text in enumerate(network.vocabulary.ids, 1)}
     walks = [[index[f"item{(start + step) % RING}"] for step in range(4)] for start in range(RING)]
     users = network.users([history_of(walk) for walk in walks], [None] * RING, own)
-    best = (users @ vectors.outputs.T)[:, 1:].argmax(1)
+    best = (vectors.outputs.scores(users))[:, 1:].argmax(1)
     assert np.mean(best == (np.arange(RING) + 4) % RING) >= 0.9
 
 
@@ -119,11 +119,11 @@ def test_items_map_by_the_text_of_their_ids(twin_model: tuple[Dataset, Path]) ->
     network = Network.load(twin_model[1])
     vectors = network.adapt(["stranger", "item3", "item0"], types=["unheard of", network.info.shape.types[0]])
     own = network.own_vectors
-    place = network.item_ids.index("item3") + 1
-    assert np.array_equal(vectors.outputs[2], own.outputs[place])
-    assert vectors.rows.tolist() == [0, 0, place, network.item_ids.index("item0") + 1]
+    place = network.vocabulary.index("item3")
+    assert np.array_equal(vectors.outputs.wide()[2], own.outputs.wide()[place])
+    assert vectors.rows.tolist() == [0, 0, place, network.vocabulary.index("item0")]
     assert vectors.types.tolist() == [-1, 0]
-    assert not vectors.outputs[0].any()
+    assert not vectors.outputs.wide()[0].any()
 
 
 def test_a_new_item_is_appended_and_can_be_scored_and_read(twin_model: tuple[Dataset, Path]) -> None:
@@ -304,7 +304,7 @@ def test_very_little_data_trains(name: str, protocol: Protocol, tmp_path: Path) 
     info = train(dataset, out=tmp_path / "model", settings=settings_for(3), protocol=protocol)
     network = Network.load(tmp_path / "model")
     vectors = network.own_vectors
-    assert np.isfinite(network.users([history_of([1])], [None], vectors) @ vectors.outputs.T).all()
+    assert np.isfinite(network.users([history_of([1])], [None], vectors) @ vectors.outputs.wide().T).all()
     assert info.learned.protocol == protocol
 
 
@@ -348,9 +348,9 @@ def test_an_output_that_is_not_ours_stays_untouched(rated: Dataset, tmp_path: Pa
 
 
 def test_a_training_begins_with_the_weights_of_another_model(rated: Dataset, whole_rated: Path, tmp_path: Path) -> None:
-    before = Network.load(whole_rated).own_vectors.outputs
+    before = Network.load(whole_rated).own_vectors.outputs.wide()
     train(rated, out=tmp_path / "model", settings=settings_for(1), from_model=whole_rated)
-    after = Network.load(tmp_path / "model").own_vectors.outputs
+    after = Network.load(tmp_path / "model").own_vectors.outputs.wide()
     fresh_distance = np.abs(before).mean()
     assert np.abs(after - before).mean() < 0.2 * fresh_distance
 
@@ -363,5 +363,7 @@ def test_each_stage_begins_with_the_same_stage_of_the_other_model(
     settings = Settings(training=training, content=NO_TEXT)
     train(rated, out=tmp_path / "model", settings=settings, protocol="all", from_model=whole_rated)
     for stage in ("", FITTED_FOLDER):
-        before, after = (Network.load(model / stage).own_vectors.outputs for model in (whole_rated, tmp_path / "model"))
+        before, after = (
+            Network.load(model / stage).own_vectors.outputs.wide() for model in (whole_rated, tmp_path / "model")
+        )
         assert np.allclose(after, before, atol=1e-5)

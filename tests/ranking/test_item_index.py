@@ -12,6 +12,7 @@ from ranking_cases import history, log_of, sources_of
 import headrace.ranking.item_index as item_index
 from headrace.core.formats import Blend
 from headrace.data.log import Floats
+from headrace.ranking.byte_rows import ByteRows
 from headrace.ranking.item_index import ItemIndex
 from headrace.ranking.item_vectors import ItemVectors, Placed
 from headrace.ranking.network import Network
@@ -41,7 +42,7 @@ def users_of(n: int, seed: int) -> Floats:
 
 @pytest.fixture
 def index(outputs: Floats) -> ItemIndex:
-    built = ItemIndex.build(outputs, users_of(2500, 3))
+    built = ItemIndex.build(ByteRows.of(outputs), users_of(2500, 3))
     assert built is not None
     return built
 
@@ -56,7 +57,7 @@ def test_nearly_all_of_the_hundred_best_are_found_best_first(index: ItemIndex, o
     assert index.recall >= 0.995
     assert index.length == 1024
     users = users_of(300, 4)
-    found = index.near(users, outputs, 300)
+    found = index.near(users, ByteRows.of(outputs), 300)
     assert found.shape == (300, 300)
     best = exact(users, outputs, 100)
     shared = [len(set(row) & set(truth)) for row, truth in zip(found.tolist(), best, strict=True)]
@@ -67,14 +68,14 @@ def test_nearly_all_of_the_hundred_best_are_found_best_first(index: ItemIndex, o
 
 def test_changed_and_new_items_are_found_at_once_and_at_their_new_place(index: ItemIndex, outputs: Floats) -> None:
     users = users_of(4, 5)
-    first = index.near(users, outputs, 50)
+    first = index.near(users, ByteRows.of(outputs), 50)
     moved = outputs.copy()
     was_best, becomes_best = int(first[0, 0]), int(np.argmin(users[0] @ outputs[1:].T)) + 1
     moved[was_best] = -moved[was_best]
     moved[becomes_best] = users[0] * 10
     index.change(np.array([becomes_best, was_best], np.int32))
     grown = np.concatenate((moved, (users[1] * 10)[None]))
-    found = index.near(users, grown, 50)
+    found = index.near(users, ByteRows.of(grown), 50)
     assert found[0, 0] == becomes_best
     assert was_best not in found[0]
     assert found[1, 0] == V + 1
@@ -87,9 +88,39 @@ def test_changed_and_new_items_are_found_at_once_and_at_their_new_place(index: I
 
 def test_where_lists_do_not_help_all_items_are_looked_at(outputs: Floats) -> None:
     anywhere = np.random.default_rng(6).normal(size=(600, D)).astype(np.float32)
-    assert ItemIndex.build(outputs, anywhere) is None
-    assert ItemIndex.build(outputs[: item_index.EXACT_UP_TO + 1], users_of(600, 7)) is None
-    assert ItemIndex.build(outputs, users_of(20, 8)) is None
+    assert ItemIndex.build(ByteRows.of(outputs), anywhere) is None
+    assert ItemIndex.build(ByteRows.of(outputs[: item_index.EXACT_UP_TO + 1]), users_of(600, 7)) is None
+    assert ItemIndex.build(ByteRows.of(outputs), users_of(20, 8)) is None
+
+
+def test_among_very_many_items_nobody_looks_at_all(outputs: Floats, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(item_index, "EXACT_AT_MOST", V - 1)
+    rows = ByteRows.of(outputs)
+    none_yet = ItemIndex.build(rows, users_of(20, 8))
+    assert none_yet is not None
+    assert not none_yet.near(users_of(3, 4), rows, 50).any()
+    assert none_yet.late(V + 2)
+    monkeypatch.setattr(item_index, "_LENGTHS", (64, 128))
+    short = ItemIndex.build(rows, np.random.default_rng(6).normal(size=(600, D)).astype(np.float32))
+    assert short is not None
+    assert short.length == 128
+    assert short.recall < item_index.RECALL
+
+
+def test_the_work_pauses_between_portions_and_can_be_given_up(outputs: Floats) -> None:
+    class GivenUpError(Exception):
+        pass
+
+    calls = 0
+
+    def pause() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise GivenUpError
+
+    with pytest.raises(GivenUpError):
+        ItemIndex.build(ByteRows.of(outputs), users_of(2500, 3), pause)
 
 
 class Given(Network):
@@ -100,7 +131,7 @@ class Given(Network):
 
 
 def test_a_list_is_the_same_with_lists_and_without(index: ItemIndex, outputs: Floats) -> None:
-    vectors = ItemVectors(Placed(outputs, outputs, outputs[:, :0]), np.ones(V + 1, np.int32), np.zeros(1, np.int32))
+    vectors = ItemVectors.of(Placed(outputs, outputs, outputs[:, :0]), np.ones(V + 1, np.int32), np.zeros(1, np.int32))
     bare = sources_of(log_of({1: history([7, 8, 9])}, V))
     users = users_of(6, 9)
     requests = [Request(history([7, 8, 9][: n % 4]), k=20, user=user) for n, user in enumerate(users)]

@@ -13,8 +13,10 @@ from headrace.core.errors import ModelError
 from headrace.core.formats import Blend, Learned, ModelInfo, Shape
 from headrace.core.types import Scale
 from headrace.data.log import Floats, History
+from headrace.data.vocabulary import Vocabulary
 from headrace.ranking.learned_ids import LearnedIds
 from headrace.ranking.network import Network, Placed
+from headrace.ranking.vector_file import reader_of
 
 D = 4
 
@@ -66,7 +68,8 @@ def network_of(
     tables = {"inputs": inputs, "outputs": inputs * 2, "known": np.array([0, 1, 0, 1], np.float32), **placing}
     tables["contents"] = np.zeros((4, content), np.float32)
     encode, query = Echo(), Echo()
-    return Network(info, ["a", "b", "c"], tables, encode, query, learned), encode, query
+    kept = None if learned is None else (reader_of(tables), learned)
+    return Network(info, Vocabulary("abc"), tables, encode, query, kept), encode, query
 
 
 def history(items: list[int], types: list[int] | None = None, values: list[float] | None = None) -> History:
@@ -143,7 +146,9 @@ def test_an_item_that_the_model_has_learned_from_keeps_what_its_id_adds(tmp_path
     ids = np.outer([0, 3, 5, 9], np.ones(D)).astype(np.float32)
     save_file({"ids": ids, "model.items.no_id": np.full(D, 2, np.float32)}, tmp_path / "weights.safetensors")
     network, _, _ = network_of(content=2, learned=LearnedIds(tmp_path / "weights.safetensors"))
-    inputs, outputs, _ = network.place(np.zeros((4, 2), np.float32), ids=["c", "b", "new", "a"])
+    inputs, outputs, _ = network.place(
+        np.zeros((4, 2), np.float32), rows=network.adapt(["c", "b", "new", "a"]).rows[1:]
+    )
     # The model has events of a and c alone; without a text an item lies at 0.5, "no id" included.
     assert inputs[:, 0].tolist() == [7.5, 0.5, 0.5, 1.5]
     assert np.array_equal(inputs, outputs)
@@ -159,8 +164,8 @@ def test_items_without_events_keep_their_vectors_and_are_not_called_known() -> N
     network, _, _ = network_of()
     vectors = network.adapt(["b", "new", "c"])
     assert vectors.known.tolist() == [False, False, False, True]
-    assert vectors.inputs[1].tolist() == [10.0] * D
-    assert vectors.inputs[2].tolist() == [0.5] * D
+    assert vectors.inputs.wide()[1].tolist() == [10.0] * D
+    assert vectors.inputs.wide()[2].tolist() == [0.5] * D
 
 
 def test_vectors_grow_without_moving_what_stands() -> None:
@@ -169,9 +174,9 @@ def test_vectors_grow_without_moving_what_stands() -> None:
     for number in range(40):
         rows = (np.full((1, D), number, np.float32), np.full((1, D), -number, np.float32))
         vectors.append(Placed(*rows, np.zeros((1, 0), np.float32)))
-    assert len(vectors) == len(vectors.inputs) == len(vectors.rows) == 42
-    assert vectors.inputs[:, 0].tolist() == [0.5, 1.0, *range(40)]
+    assert len(vectors) == len(vectors.inputs.scales) == len(vectors.rows) == 42
+    assert vectors.inputs.wide()[:, 0].tolist() == [0.5, 1.0, *range(40)]
     rows = (np.full((1, D), 9, np.float32), np.ones((1, D), np.float32))
     vectors.change(np.array([3], np.int32), Placed(*rows, np.zeros((1, 0), np.float32)))
-    assert vectors.outputs[3].tolist() == [1.0] * D
-    assert vectors.inputs[3].tolist() == [1.0] * D
+    assert vectors.outputs.wide()[3].tolist() == [1.0] * D
+    assert vectors.inputs.wide()[3].tolist() == [1.0] * D

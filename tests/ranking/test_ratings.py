@@ -32,7 +32,7 @@ def model_of(weight: float) -> tuple[RatingModel, Constant, ItemVectors]:
     sums = ItemSums(0.5, np.array([0, 0.6, 0], np.float32), np.array([0, 2, 0], np.float32))
     fit = RatingFit(mean=0.5, item_damping=1.0, user_damping=2.0, weight=weight, low=-0.1, high=0.3)
     graph = Constant()
-    vectors = ItemVectors(
+    vectors = ItemVectors.of(
         Placed(np.zeros((4, 2), np.float32), np.zeros((4, 2), np.float32), np.zeros((4, 0), np.float32)),
         np.array([0, 1, 2, 0], np.int32),
         np.array([0, 1], np.int32),

@@ -28,7 +28,7 @@ def test_content_finds_an_item_that_nobody_met() -> None:
     bare = sources_of(log_of({1: history([1])}, 4))
     contents = np.array([[0, 0], [1, 0], [0, 1], [0.8, 0.6], [0, 0]], np.float32)
     nothing = np.zeros((5, 2), np.float32)
-    vectors = ItemVectors(Placed(nothing, nothing, contents), np.zeros(5, np.int32), np.zeros(1, np.int32))
+    vectors = ItemVectors.of(Placed(nothing, nothing, contents), np.zeros(5, np.int32), np.zeros(1, np.int32))
     sources = replace(bare, encoder=Encoder(Silent(), vectors))
     found = similar_items(1, 2, sources=sources)
     assert found.items.tolist() == [3, 2]
@@ -60,7 +60,7 @@ def test_items_that_the_network_knows_nothing_of_are_not_alike() -> None:
     # Rows 2 and 5 have the vectors of an item without id and content; row 4 lies nearer to them than to row 3.
     outputs = np.array([[0, 0], [0, 1], [1, 0], [1, 2], [1, 1], [1, 0]], np.float32)
     inputs = np.array([[9, 9], [0, 1], [9, 9], [1, 2], [1, 1], [9, 9]], np.float32)
-    vectors = ItemVectors(
+    vectors = ItemVectors.of(
         Placed(inputs, outputs, np.zeros((6, 0), np.float32)),
         np.array([0, 1, 0, 0, 0, 0], np.int32),
         np.zeros(1, np.int32),

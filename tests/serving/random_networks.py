@@ -11,6 +11,7 @@ import torch
 from headrace.core.formats import Blend, Learned, Mixer, ModelInfo, Shape
 from headrace.core.types import Scale
 from headrace.data.log import Floats, History
+from headrace.data.vocabulary import Vocabulary
 from headrace.model.transformer import Transformer
 from headrace.ranking.item_vectors import ItemVectors, Placed
 from headrace.ranking.network import Network
@@ -64,9 +65,9 @@ def world(
     inputs = random.normal(size=(ITEMS + 1, width)).astype(np.float32)
     inputs[ITEMS - 4 :] = inputs[0]  # nothing is known of the last items yet
     placed = Placed(inputs, inputs.copy(), np.zeros((ITEMS + 1, 0), np.float32))
-    vectors = ItemVectors(placed, np.zeros(ITEMS + 1, np.int32), np.array([1, 0, -1], np.int32))
+    vectors = ItemVectors.of(placed, np.zeros(ITEMS + 1, np.int32), np.array([1, 0, -1], np.int32))
     tables = {"known": np.zeros(ITEMS + 1, np.float32)}
-    network = Network(info, [], tables, encode_graph(model), query_graph(model))
+    network = Network(info, Vocabulary([]), tables, encode_graph(model), query_graph(model))
     weights = {f"model.{name}": tensor.numpy() for name, tensor in model.state_dict().items()}
     return World(network, stepper_of(weights.__getitem__, shape), vectors)
 

@@ -100,7 +100,8 @@ def test_an_answer_is_recorded_with_its_scenario_and_positions(service: Service)
         row = connection.exec_driver_sql("SELECT * FROM answers").one()
     assert (row.recommendation_id, row.user_key, row.sequence, row.model) == (given.recommendation_id, 1, 4, "counts")
     assert (row.scenario, row.propensities, row.followed) == ("default", None, 1)
-    keys = service.store.item_keys
+    ids = list(service.store.item_ids)
+    keys = dict(zip(ids, range(1, len(ids) + 1), strict=True))
     assert json.loads(row.items) == [keys[item.item_id] for item in given.items]
     assert len(given.items) == 4
 

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from headrace.core.errors import NotFoundError
 from headrace.core.settings import RankingSettings, ServingSettings, Settings
 from headrace.core.types import Event
+from headrace.data.item_ids import ItemIds
 from headrace.ranking.behaviour import Behaviour, window_for
 from headrace.serving.batch import Written
 from headrace.serving.questions import Question
 from headrace.serving.service import Service
 from headrace.serving.snapshots import snapshot_path
-from headrace.serving.states import ItemHashes, canonical_log
+from headrace.serving.states import canonical_log
 
 START = 1_700_000_000_000_000
 MINUTE = 60_000_000
@@ -50,7 +51,7 @@ def assert_same_counts(one: Behaviour, other: Behaviour) -> None:
 
 
 def one_pass(service: Service) -> Behaviour:
-    log = canonical_log(service.store, ItemHashes(list(service.store.item_keys)))
+    log = canonical_log(service.store, ItemIds(service.store.item_ids))
     behaviour = Behaviour(window_for(len(log), service.settings.ranking))
     if len(log):
         behaviour.add_log(log)

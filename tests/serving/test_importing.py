@@ -37,7 +37,7 @@ def test_a_dataset_is_imported_once(tmp_path: Path, dataset: Path) -> None:
     store = Store.open(url(tmp_path))
     assert import_dataset(store, dataset, now=START) == 40
     assert import_dataset(store, dataset, now=START) == 0
-    assert (store.count("events"), store.count("users"), len(store.item_keys)) == (40, 5, 9)
+    assert (store.count("events"), store.count("users"), len(store.item_ids)) == (40, 5, 9)
     store.close()
 
 

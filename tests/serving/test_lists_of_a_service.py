@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ import headrace.ranking.item_index as item_index
 import headrace.serving.indexing as indexing
 from headrace.core.settings import ServingSettings, Settings
 from headrace.core.types import Event
+from headrace.data.log import Floats
+from headrace.ranking.byte_rows import ByteRows
 from headrace.ranking.item_vectors import Placed
 from headrace.serving.models import LoadedModel
 from headrace.serving.questions import Question
@@ -63,13 +66,14 @@ def test_what_changes_while_lists_are_made_and_after_is_looked_at(
     user = of.whole([shop.engine.run(lambda: shop.engine._histories.get("u2", 10**9)).result().history], [START])[0]
 
     def place(key: int) -> None:
-        placed = Placed(of.vectors.inputs[[key]].copy(), (user * 50)[None], of.vectors.contents[[key]])
+        inputs, contents = of.vectors.inputs.wide(), of.vectors.contents.wide()
+        placed = Placed(inputs[[key]], (user * 50)[None], contents[[key]])
         shop.engine.run(lambda: shop.engine.answering.place(model, np.array([key], np.int32), placed)).result()
 
     build = item_index.ItemIndex.build
 
-    def building(vectors: np.ndarray, users: np.ndarray) -> item_index.ItemIndex | None:
-        made = build(vectors.copy(), users)
+    def building(vectors: ByteRows, users: Floats, pause: Callable[[], None]) -> item_index.ItemIndex | None:
+        made = build(vectors, users, pause)
         place(3)
         return made
 

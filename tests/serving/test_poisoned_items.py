@@ -16,6 +16,7 @@ from headrace.content.vectors import VectorCache
 from headrace.core.settings import ServingSettings, Settings
 from headrace.core.types import Event, Item
 from headrace.data.log import Floats
+from headrace.data.vocabulary import Vocabulary
 from headrace.ranking.network import Network
 from headrace.serving.models import LoadedModel
 from headrace.serving.questions import Question
@@ -53,7 +54,7 @@ def placing(broken: float) -> LoadedModel:
         "place.mean": np.zeros(CONTENT),
         "place.components": np.zeros((CONTENT, 0)),
     }
-    network = Network(info, [], tables, of.network._encode, of.network._query)
+    network = Network(info, Vocabulary([]), tables, of.network._encode, of.network._query)
     return LoadedModel(Path("none"), network, of.stepper, of.vectors, None, cast(VectorCache, Texts(broken)), [])
 
 
@@ -92,9 +93,9 @@ def test_an_item_that_says_something_absurd_leaves_the_lists_of_others_alone(
     shop.put_items([Item(item_id="new", title="lamp", price=1.0)])
     before = listed(shop)
     shop.put_items([absurd])
-    place = shop.store.item_keys["new"]
-    assert np.isfinite(model.vectors.outputs[place]).all()
-    assert np.isfinite(model.vectors.inputs[place]).all()
+    place = np.array([shop.store.item_ids.index("new")])
+    assert np.isfinite(model.vectors.outputs.wide_at(place)).all()
+    assert np.isfinite(model.vectors.inputs.wide_at(place)).all()
     after = listed(shop)
     assert [item for item, _ in after] == [item for item, _ in before]
     np.testing.assert_allclose([score for _, score in after], [score for _, score in before], atol=0.5)
@@ -105,8 +106,8 @@ def test_an_item_that_says_something_absurd_leaves_the_lists_of_others_alone(
 def test_an_item_whose_text_cannot_be_read_is_placed_as_one_without_a_text(caplog: pytest.LogCaptureFixture) -> None:
     model = placing(float("nan"))
     items = [Item(item_id="a", title=POISON, price=3.0), Item(item_id="b", price=3.0), Item(item_id="c", title="lamp")]
-    placed = model.place(items)
-    alone = model.place(items[1:])
+    keys = np.arange(1, 4, dtype=np.int32)
+    placed, alone = model.place(items, keys), model.place(items[1:], keys[1:])
     for whole, rest in zip(placed, alone, strict=True):
         np.testing.assert_array_equal(whole[0], rest[0])
         np.testing.assert_array_equal(whole[1:], rest)

@@ -35,13 +35,13 @@ def test_a_ring_is_learned_with_retention_and_served_event_by_event(tmp_path: Pa
     assert info.shape.mixer == "retention"
     assert read_document(tmp_path / "model" / MODEL_FILE, ModelInfo, MODEL_FORMAT, "").shape == info.shape
     network = Network.load(tmp_path / "model")
-    vectors = network.own_vectors
+    vectors, ids = network.own_vectors, network.vocabulary.ids
     for item in range(1, ITEMS + 1):
         path = (np.arange(item - 5, item) % ITEMS + 1).astype(np.int32)
         history = History(path, np.zeros(5, np.int32), np.full(5, np.nan, np.float32), 10**15 + np.arange(5) * HOUR)
         user = network.users([history], [None], vectors)[0]
-        following = network.item_ids[(vectors.outputs[1:] @ user).argmax()]
-        assert following == next_of(network.item_ids[path[-1] - 1])
+        following = ids[vectors.outputs.scores(user[None])[0, 1:].argmax()]
+        assert following == next_of(ids[path[-1] - 1])
     service = Service.open(settings, model=tmp_path / "model", history=tmp_path / "data")
     try:
         place = "item3"

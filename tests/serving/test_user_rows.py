@@ -8,7 +8,7 @@ import numpy as np
 
 from headrace.core.types import Event
 from headrace.serving.service import Service
-from headrace.serving.states import Histories, ItemHashes, canonical_log, states_of
+from headrace.serving.states import Histories, canonical_log, states_of
 from headrace.serving.user_rows import keys_of, rows_of
 
 IDS = ["ann", "007", 'o"neill', "été", "\N{GRINNING FACE}", "1.0", "null"]
@@ -28,7 +28,7 @@ def filled(service: Service) -> None:
 
 def test_all_users_at_once_are_what_the_log_holds(service: Service) -> None:
     filled(service)
-    hashes = ItemHashes(list(service.store.item_keys))
+    hashes = service.store.item_ids
     users = service.store.user_ids()
     states = states_of(rows_of(service.store, list(users), 1 << 60), hashes, users)
     log = canonical_log(service.store, hashes)
@@ -64,7 +64,7 @@ def test_who_is_unknown_has_no_key_and_takes_nothing_from_others(service: Servic
     assert set(keys_of(service.store, ["ann", "nobody", "null"])) == {"ann", "null"}
     assert keys_of(service.store, []) == {}
     assert len(rows_of(service.store, [], 100)) == 0
-    histories = Histories(service.store, ItemHashes(list(service.store.item_keys)), 1 << 20)
+    histories = Histories(service.store, service.store.item_ids, 1 << 20)
     histories.fetch(["nobody", "ann", "ann"], service.store.last_sequence())
     assert histories.get("nobody", 100) is None
     kept, filled_bytes = histories.get("ann", 100), histories.bytes

@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.core.order import id_hash
+from headrace.data.item_ids import ItemIds
 from headrace.serving.batch import Applied
-from headrace.serving.states import ItemHashes, UserState, states_of
+from headrace.serving.states import UserState, states_of
 from headrace.serving.user_rows import USER_ROW
 
-HASHES = ItemHashes([str(key) for key in range(1, 6)])
+HASHES = ItemIds([str(key) for key in range(1, 6)])
 
 Rows = list[tuple[int, int, float | None, int]]
 

@@ -122,10 +122,10 @@ def test_states_of_something_else_are_not_used(start: Open, of: World, change: s
         other.network.info = msgspec.structs.replace(other.network.info, version="another")
         network = other
     elif change == "inputs":
-        inputs = of.vectors.inputs.copy()
+        inputs = of.vectors.inputs.wide()
         inputs[ITEMS - 2] += 1  # of which nothing was known
-        placed = Placed(inputs, of.vectors.outputs, of.vectors.contents)
-        network = replace(of, vectors=ItemVectors(placed, of.vectors.rows, of.vectors.types))
+        placed = Placed(inputs, of.vectors.outputs.wide(), of.vectors.contents.wide())
+        network = replace(of, vectors=ItemVectors.of(placed, of.vectors.rows, of.vectors.types))
     elif change == "erased":
         kept = path.read_bytes()
         again = start()

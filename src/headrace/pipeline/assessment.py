@@ -290,7 +290,7 @@ def _adapt(network: Network, dataset: Dataset, text: Floats | None) -> ItemVecto
     features = np.zeros((items.height + 1, len(network.info.features)), np.float32)
     features[1:] = normalise(items, network.info.features)
     content = text if network.content_width else None
-    ids = dataset.item_vocabulary().ids
+    ids = dataset.item_vocabulary().series
     return network.adapt(ids, content, features=features, types=dataset.report.types)
 
 

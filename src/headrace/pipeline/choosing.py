@@ -39,11 +39,11 @@ DEFAULT_BLEND = Blend(encoder=1.0, counts=1.0, popularity=0.0)
 def encoder_ndcg(network: Network, vectors: ItemVectors, asked: Sequence[Question], seen: Seen) -> float | None:
     """Return NDCG@10 of the encoder alone over the whole catalogue, the mean over targets; None without questions."""
     total, targets = 0.0, 0
-    step = max(1, min(_AT_ONCE, CHUNK_FLOATS // len(vectors.outputs)))
+    step = max(1, min(_AT_ONCE, CHUNK_FLOATS // len(vectors)))
     for start in range(0, len(asked), step):
         group = asked[start : start + step]
         users = network.users([q.history for q in group], [q.time for q in group], vectors)
-        scores = users @ vectors.outputs.T
+        scores = vectors.outputs.scores(users)
         scores[:, 0] = -np.inf
         for row, question in zip(scores, group, strict=True):
             wanted = row[question.targets].copy()
@@ -212,4 +212,4 @@ class Counted:
 def _ask_all(network: Network, vectors: ItemVectors, asked: Sequence[Question]) -> Floats:
     groups = [asked[start : start + _AT_ONCE] for start in range(0, len(asked), _AT_ONCE)]
     users = [network.users([q.history for q in group], [q.time for q in group], vectors) for group in groups]
-    return np.concatenate([np.zeros((0, vectors.outputs.shape[1]), np.float32), *users])
+    return np.concatenate([np.zeros((0, vectors.outputs.width), np.float32), *users])

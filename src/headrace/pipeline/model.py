@@ -46,7 +46,7 @@ class Model:
         self._settings = settings
 
     def __repr__(self) -> str:
-        return f"Model({str(self.path)!r}: {self.info.preset}, {len(self._network.item_ids):,} items)"
+        return f"Model({str(self.path)!r}: {self.info.preset}, {len(self._network.vocabulary):,} items)"
 
     @classmethod
     def open(cls, path: str | Path, *, settings: Settings | None = None) -> Model:
@@ -174,7 +174,7 @@ class Model:
 
     @cached_property
     def _vectors(self) -> ItemVectors:
-        return self._network.adapt(self._network.item_ids, types=[*self.info.shape.types, _OTHER])
+        return self._network.adapt(self._network.vocabulary.series, types=[*self.info.shape.types, _OTHER])
 
     @cached_property
     def _sources(self) -> Sources:

@@ -304,8 +304,8 @@ class Fitting:
         """Return the network of the moment, as serving would load it."""
         info = self._info(learned, Choices(best=1, blend=DEFAULT_BLEND, seen=self._seen, curve=[], validation={}))
         tables = vector_tables(learner, self._known(learned), None)
-        ids = self._material.dataset.item_vocabulary().ids
-        return Network(info, ids, tables, encode_graph(learner.model), query_graph(learner.model))
+        vocabulary = self._material.dataset.item_vocabulary()
+        return Network(info, vocabulary, tables, encode_graph(learner.model), query_graph(learner.model))
 
     def _trained(
         self, learner: Learner, learned: Bools, choices: Choices, rating: tuple[RatingHead, ItemSums] | None

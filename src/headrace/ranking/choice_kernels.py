@@ -62,10 +62,10 @@ class Wanted(NamedTuple):
     allowed: Bools
     forbidden: Ints
     bounds: Longs
-    titles: Ints
+    titles: Longs
     types: Longs
     shares: Floats
-    counts: Longs
+    counts: Ints
     named: bool
     among: Ints
 
@@ -242,9 +242,9 @@ def _choose(wanted: Wanted, place: Whole, found: tuple[Ints, Floats, Whole], lis
 
 
 @compiled
-def _is_listed(titles: Ints, item: Whole, listed: Ints) -> bool:
+def _is_listed(titles: Longs, item: Whole, listed: Ints) -> bool:
     """Return whether an item has the title of one that is listed."""
-    if titles[item] > 0:
+    if titles[item] != 0:
         for other in listed:
             if titles[other] == titles[item]:
                 return True

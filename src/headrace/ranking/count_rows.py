@@ -179,7 +179,7 @@ class CountRows:
         have = len(self._pool.start)
         if rows <= have:
             return
-        more = max(rows, have + have // 2) - have
+        more = max(rows, have * 9 // 8 + 64) - have
         self._pool = self._pool._replace(
             start=np.concatenate((self._pool.start, np.zeros(more, np.int64))),
             capacity=np.concatenate((self._pool.capacity, np.zeros(more, np.int64))),

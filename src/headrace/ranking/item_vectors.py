@@ -10,6 +10,13 @@ from typing import NamedTuple
 import numpy as np
 
 from headrace.data.log import Bools, Floats, Ints
+from headrace.ranking.byte_rows import ByteRows
+
+ROOM = 8
+"""One more row for each so many stands ready for new items: memory that is not taken before they come."""
+_LEAST_ROOM = 16
+_AT_ONCE = 1 << 16
+"""Items that are looked at together."""
 
 
 class Placed(NamedTuple):
@@ -25,42 +32,54 @@ class ItemVectors:
 
     An item that nothing is known of has the input of row 0. Once something is, by events that the model learned from or
     by content, its input stays as it is: what was computed from histories with the item in them remains true.
+
+    `inputs` (V + 1, D) are what a history reads, row 0 is the vector of an item that nothing is known of; `outputs`
+    (V + 1, D) what a list scores: item a for user b scores `users[b] @ outputs[a]`, row 0 is zero; `contents`
+    (V + 1, P) what items say, of unit length, zero for one that says nothing.
     """
 
-    def __init__(self, placed: Placed, rows: Ints, types: Ints) -> None:
+    def __init__(self, tables: tuple[ByteRows, ByteRows, ByteRows], rows: Ints, types: Ints) -> None:
         """Take arrays as they are.
 
         Args:
-            placed: `inputs` (V + 1, D) what a history reads, row 0 is the vector of an item that nothing is known of;
-                `outputs` (V + 1, D) what a list scores: item a for user b scores `users[b] @ outputs[a]`, row 0 is
-                zero; `contents` (V + 1, P) what items say, of unit length, zero for one that says nothing.
+            tables: inputs, outputs and contents; rows beyond V are room for items to come.
             rows: (V + 1,) the item's index in the model where the model learned from events of it, else 0.
             types: the model's index of each of the caller's event types, -1 for one that the model lacks.
         """
         self.types = types
-        self._inputs, self._outputs, self._contents = placed
-        self._rows = rows
-        self._placed = (rows > 0) | self._says(placed.inputs)
-        self._size = len(placed.inputs)
+        self._tables = tables
+        self._size = len(rows)
+        room = len(tables[0].scales)
+        self._rows, self._placed = np.zeros(room, np.int32), np.zeros(room, np.bool_)
+        self._rows[: self._size] = rows
+        for start in range(0, self._size, _AT_ONCE):
+            some = slice(start, min(start + _AT_ONCE, self._size))
+            self._placed[some] = (rows[some] > 0) | self._says(tables[0].part(some.start, some.stop))
+
+    @classmethod
+    def of(cls, placed: Placed, rows: Ints, types: Ints) -> ItemVectors:
+        """Narrow the vectors of few items."""
+        inputs, outputs, contents = (ByteRows.of(table) for table in placed)
+        return cls((inputs, outputs, contents), rows, types)
 
     def __len__(self) -> int:
         """Return V + 1."""
         return self._size
 
     @property
-    def inputs(self) -> Floats:
-        """Return (V + 1, D) what a history reads."""
-        return self._inputs[: self._size]
+    def inputs(self) -> ByteRows:
+        """What a history reads. A view."""
+        return self._tables[0].part(0, self._size)
 
     @property
-    def outputs(self) -> Floats:
-        """Return (V + 1, D) what a list scores."""
-        return self._outputs[: self._size]
+    def outputs(self) -> ByteRows:
+        """What a list scores. A view."""
+        return self._tables[1].part(0, self._size)
 
     @property
-    def contents(self) -> Floats:
-        """Return (V + 1, P) what items say, of unit length; zero for one that says nothing."""
-        return self._contents[: self._size]
+    def contents(self) -> ByteRows:
+        """What items say. A view."""
+        return self._tables[2].part(0, self._size)
 
     @property
     def rows(self) -> Ints:
@@ -77,20 +96,24 @@ class ItemVectors:
         """Return (V + 1,) True where something is known of the item, by events or by content."""
         return self._placed[: self._size]
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of the arrays, in bytes."""
+        return sum(table.nbytes for table in self._tables) + self._rows.nbytes + self._placed.nbytes
+
     def append(self, placed: Placed) -> None:
         """Add new items behind the last row, from `Network.place`."""
         size = self._size + len(placed.inputs)
-        if size > len(self._inputs):
-            room = max(size, len(self._inputs) * 3 // 2 + 16)
-            self._inputs = _grown(self._inputs, room)
-            self._outputs = _grown(self._outputs, room)
-            self._contents = _grown(self._contents, room)
+        if size > len(self._rows):
+            room = size + size // ROOM + _LEAST_ROOM
+            inputs, outputs, contents = (table.grown(room) for table in self._tables)
+            self._tables = inputs, outputs, contents
             self._rows = np.concatenate([self._rows, np.zeros(room - len(self._rows), np.int32)])
             self._placed = np.concatenate([self._placed, np.zeros(room - len(self._placed), np.bool_)])
-        self._inputs[self._size : size] = placed.inputs
-        self._outputs[self._size : size] = placed.outputs
-        self._contents[self._size : size] = placed.contents
-        self._placed[self._size : size] = self._says(placed.inputs)
+        new, narrow = np.arange(self._size, size), [ByteRows.of(table) for table in placed]
+        for table, rows in zip(self._tables, narrow, strict=True):
+            table.put(new, rows)
+        self._placed[new] = self._says(narrow[0])
         self._size = size
 
     def change(self, items: Ints, placed: Placed) -> Ints:
@@ -99,20 +122,14 @@ class ItemVectors:
         Outputs and contents change. Inputs change only where nothing was known of the item, and stay then until the
         next swap. Returns the items whose inputs changed.
         """
-        self._outputs[items] = placed.outputs
-        self._contents[items] = placed.contents
-        first = ~self._placed[items]
-        self._inputs[items[first]] = placed.inputs[first]
-        self._placed[items[first]] = self._says(placed.inputs[first])
+        inputs, outputs, contents = (ByteRows.of(table) for table in placed)
+        self._tables[1].put(items, outputs)
+        self._tables[2].put(items, contents)
+        first = np.flatnonzero(~self._placed[items])
+        self._tables[0].put(items[first], inputs.take(first))
+        self._placed[items[first]] = self._says(inputs.take(first))
         return items[first][self._placed[items[first]]]
 
-    def _says(self, inputs: Floats) -> Bools:
+    def _says(self, inputs: ByteRows) -> Bools:
         """Return (n,) whether inputs are others than that of an item which nothing is known of."""
-        differs: Bools = (inputs != self._inputs[0]).any(axis=1)
-        return differs
-
-
-def _grown(table: Floats, rows: int) -> Floats:
-    larger = np.zeros((rows, table.shape[1]), dtype=table.dtype)
-    larger[: len(table)] = table
-    return larger
+        return inputs.differ(self._tables[0].part(0, 1))

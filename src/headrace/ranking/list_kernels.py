@@ -10,12 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from headrace.core.compiled import Whole, compiled, fused
+from headrace.core.compiled import Whole, compiled, fused, inlined
 from headrace.data.log import Bools, Floats, Ints, Longs
+from headrace.ranking.byte_rows import ByteRows
 from headrace.ranking.count_kernels import Pool, log_of, read_strongest
 from headrace.ranking.head_kernels import HEAD
 from headrace.ranking.item_table import ItemTable, count_of, empty_table, places_of, settle
 from headrace.ranking.largest import items_of, key_of, largest_of_row, select
+from headrace.ranking.processor import CACHE_LINE, prefetch
 
 # A history is scored by its last events only: weights below one in a hundred changed NDCG@10 on amazon-beauty by
 # 0.00001 in 0.055, and a basket of hundreds of items would cost milliseconds.
@@ -40,6 +42,8 @@ TRENDING_EVENTS = 100
 """Added to an item's events over all time, of which the part `trending` takes the share of the last week."""
 
 _SOURCES = 7
+_AHEAD = 8
+"""Items by which vectors are asked for before they are read: in a large catalogue each waits for the memory."""
 P = 10
 ENCODER, COUNTS, POPULARITY, CONTENT, REPEAT, RECENT, LAST, ASSOCIATION, TRENDING, OTHER = range(P)
 WAYS = (COUNTS, LAST, ASSOCIATION)
@@ -68,11 +72,11 @@ class Known(NamedTuple):
     rarity: Floats
     popular: Floats
     recent: Floats
-    totals: Longs
+    totals: Ints
     leaders: Ints
     risers: Ints
-    outputs: Floats
-    contents: Floats
+    outputs: ByteRows
+    contents: ByteRows
 
 
 class Knobs(NamedTuple):
@@ -170,23 +174,15 @@ def _recall(known: Known, asked: Asked, place: Whole, table: ItemTable) -> Past:
     habit = np.empty(met, np.float32)
     for which in range(met):
         habit[which] = np.log1p(strength[which])
-    liked, said = np.empty((LIKED_BY_CONTENT, known.contents.shape[1]), np.float32), 0
+    contents, scales = known.contents.numbers, known.contents.scales
+    liked, said = np.empty((LIKED_BY_CONTENT, contents.shape[1]), np.float32), 0
     for event in range(max(begin, end - LIKED_BY_CONTENT), end):
         item = asked.items[event]
-        if item < len(known.contents) and says(known.contents[item]):
+        if item < len(scales) and scales[item] > 0:
             for c in range(liked.shape[1]):
-                liked[said, c] = known.contents[item, c]
+                liked[said, c] = contents[item, c] * scales[item]
             said += 1
     return Past(met, habit, just[:met], liked[:said])
-
-
-@compiled
-def says(content: Floats) -> bool:
-    """Return whether a content is not all zeros."""
-    for number in content:  # noqa: SIM110 (kernels know no generators)
-        if number != 0:
-            return True
-    return False
 
 
 @compiled
@@ -350,26 +346,42 @@ def _encoder_part(known: Known, asked: Asked, place: Whole, items: Ints, part: F
         for each in range(len(items)):
             part[each] = asked.encoded[place, items[each]]
     elif len(asked.users):
-        user = asked.users[place]
+        user, numbers, scales = asked.users[place], known.outputs.numbers, known.outputs.scales
         for each in range(len(items)):
-            if items[each] < len(known.outputs):
-                score, row = np.float32(0), known.outputs[items[each]]
+            _expect(known.outputs, items, each + _AHEAD)
+            item = items[each]
+            if item < len(scales):
+                score = np.float32(0)
                 for d in range(len(user)):
-                    score += user[d] * row[d]
-                part[each] = score
+                    score += user[d] * np.float32(numbers[item, d])
+                part[each] = score * scales[item]
 
 
 @fused
 def _content_part(known: Known, liked: Floats, items: Ints, part: Floats) -> None:
+    numbers, scales = known.contents.numbers, known.contents.scales
+    row = np.empty(numbers.shape[1], np.float32)
     for each in range(len(items)):
-        if items[each] >= len(known.contents):
+        _expect(known.contents, items, each + _AHEAD)
+        item = items[each]
+        if item >= len(scales) or scales[item] == 0:
             continue
-        row, mass, tells = known.contents[items[each]], np.float32(0), False
+        for c in range(len(row)):
+            row[c] = np.float32(numbers[item, c]) * scales[item]
+        mass = np.float32(0)
         for one in range(len(liked)):
             cosine = np.float32(0)
             for c in range(len(row)):
                 cosine += row[c] * liked[one, c]
-            tells |= cosine != 0
             mass += np.exp(np.float32(CONTENT_SHARPNESS) * cosine)
-        if tells or says(row):
-            part[each] = np.log(mass / np.float32(len(liked)))
+        part[each] = np.log(mass / np.float32(len(liked)))
+
+
+@inlined
+def _expect(rows: ByteRows, items: Ints, each: Whole) -> None:
+    """Ask for the vector of an item that comes soon."""
+    if each < len(items) and items[each] < len(rows.scales):
+        item = np.int64(items[each])
+        for line in range(item * rows.numbers.shape[1], (item + 1) * rows.numbers.shape[1], CACHE_LINE):
+            prefetch(rows.numbers, line)
+        prefetch(rows.scales, item)

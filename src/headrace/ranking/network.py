@@ -7,6 +7,7 @@ width, P reduced content width, n new items.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -14,7 +15,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from headrace.core.errors import FormatError, ModelError
 from headrace.core.formats import (
@@ -32,15 +32,19 @@ from headrace.core.formats import (
 )
 from headrace.data.log import Bools, Floats, History, Ints, Longs, joined
 from headrace.data.values import NO_VALUE, is_rating, unit_values
-from headrace.ranking.item_vectors import ItemVectors, Placed
+from headrace.data.vocabulary import Vocabulary
+from headrace.ranking.byte_rows import ByteRows
+from headrace.ranking.item_vectors import ROOM, ItemVectors, Placed
 from headrace.ranking.learned_ids import LearnedIds
 from headrace.ranking.onnx_graph import OnnxGraph
+from headrace.ranking.vector_file import ReadItems, VectorFile, reader_of
 
 __all__ = ["ItemVectors", "Network", "Placed", "stage_folder"]
 
 UNKNOWN_TIME = -1
 _TRAIN = "headrace train DATASET --out MODEL"
 _EVENTS_AT_ONCE = 8192
+_ITEMS_AT_ONCE = 1 << 16
 
 
 class Graph(Protocol):
@@ -70,24 +74,28 @@ class ReadEvents(NamedTuple):
 class Network:
     """One stage of a trained model: histories in, user vectors out. Safe to share between threads.
 
-    `info` is the folder's `model.json`; `item_ids[i]` is the id of the model's item i + 1.
+    `info` is the folder's `model.json`, `vocabulary` has the ids of the model's items.
     """
 
     def __init__(
         self,
         info: ModelInfo,
-        item_ids: list[str],
+        vocabulary: Vocabulary,
         tables: dict[str, Floats],
         encode: Graph,
         query: Graph,
-        learned: LearnedIds | None = None,
+        kept: tuple[ReadItems, LearnedIds] | None = None,
     ) -> None:
-        """Take the parts of a model; without `learned` it cannot place again an item that it has learned from."""
+        """Take the parts of a model.
+
+        What it says of its items, with their ids and without, is `kept` in its folder; else `tables` holds the former,
+        and it cannot place again an item that it has learned from.
+        """
         self.info = info
-        self.item_ids = item_ids
-        self._learned = learned
-        self._index = {text: place for place, text in enumerate(item_ids, 1)}
-        self._tables = tables
+        self.vocabulary = vocabulary
+        self._read = reader_of(tables) if kept is None else kept[0]
+        self._learned = None if kept is None else kept[1]
+        self._tables = {name: table for name, table in tables.items() if name.startswith("place.")}
         self._known: Bools = tables["known"] > 0
         self._encode = encode
         self._query = query
@@ -108,39 +116,46 @@ class Network:
         at = stage_folder(folder, stage)
         info = read_document(at / MODEL_FILE, ModelInfo, MODEL_FORMAT, _TRAIN)
         try:
-            tables = load_file(at / VECTORS_FILE)
-            if "contents" not in tables:  # an older folder does not compare items by what they say
-                tables |= _no_contents(len(tables["inputs"]), info.shape.content)
+            file = VectorFile(at / VECTORS_FILE)
             learned = LearnedIds(at / WEIGHTS_FILE)
-            item_ids = pl.read_parquet(at / VOCABULARY_FILE, columns=["item_id"])["item_id"].to_list()
+            vocabulary = Vocabulary(pl.read_parquet(at / VOCABULARY_FILE, columns=["item_id"])["item_id"])
         except (OSError, SafetensorError, pl.exceptions.PolarsError) as error:
             raise FormatError(
                 f"{at} must hold a whole model, a file is missing or damaged: {error}; run `{_TRAIN}`"
             ) from None
-        if len(tables["inputs"]) != len(item_ids) + 1:
-            raise FormatError(
-                f"{at} must hold a vector for each item, it holds {len(tables['inputs'])} for {len(item_ids)}"
-            )
-        if not all(bool(np.isfinite(tables[name]).all()) for name in ("inputs", "outputs", "place.offset")):
+        if file.n_items != len(vocabulary) + 1:
+            raise FormatError(f"{at} must hold a vector for each item, it holds {file.n_items} for {len(vocabulary)}")
+        if not _all_numbers(file):
             raise ModelError(f"every weight must be a number, {at / VECTORS_FILE} holds one that is not; train again")
+        tables = _no_contents(info.shape.content) | file.tables
         encode, query = OnnxGraph(at / ENCODE_FILE, threads), OnnxGraph(at / QUERY_FILE, threads)
-        return cls(info, item_ids, tables, encode, query, learned)
+        return cls(info, vocabulary, tables, encode, query, (file.read, learned))
 
     @property
     def content_width(self) -> int:
         """C, the width of the content vectors that the model reads; 0 when it reads none."""
         return self.info.shape.content
 
+    def drop_ids(self) -> None:
+        """Free the ids, which `adapt` alone needs: a service brings a model into its index space once."""
+        self.vocabulary = Vocabulary([])
+
+    def first_vectors(self, n: int) -> ItemVectors:
+        """Return the vectors of the first n items that the model has learned from, as items 1..n."""
+        places = np.concatenate((np.zeros(1, np.int32), np.flatnonzero(self._known)[:n].astype(np.int32)))
+        types = np.arange(len(self.info.shape.types), dtype=np.int32)
+        return ItemVectors(self._gather(places), self._rows(places), types)
+
     @property
     def own_vectors(self) -> ItemVectors:
         """The model's items in the model's own index space."""
-        rows = np.where(self._known, np.arange(len(self._known)), 0).astype(np.int32)
+        places = np.arange(len(self._known), dtype=np.int32)
         types = np.arange(len(self.info.shape.types), dtype=np.int32)
-        return ItemVectors(Placed(*(self._tables[name].copy() for name in Placed._fields)), rows, types)
+        return ItemVectors(self._gather(places), self._rows(places), types)
 
     def adapt(
         self,
-        ids: Sequence[str],
+        ids: pl.Series | Sequence[str],
         content: Floats | None = None,
         *,
         features: Floats | None = None,
@@ -158,28 +173,29 @@ class Network:
         Raises:
             ModelError: `content` is not of the width that the model reads.
         """
-        places = np.array([0, *(self._index.get(text, 0) for text in ids)], dtype=np.int64)
-        placed = Placed(*(self._tables[name][places] for name in Placed._fields))
-        lacking = np.flatnonzero(places == 0)
-        given = np.zeros((len(lacking), self.content_width), np.float32) if content is None else content[lacking]
-        new = self.place(given, None if features is None else features[lacking])
-        for table, added in zip(placed, new, strict=True):
-            table[lacking] = added
-        placed.outputs[0] = 0.0
-        rows = np.where(self._known[places], places, 0).astype(np.int32)
+        places = np.concatenate((np.zeros(1, np.int32), self.vocabulary.indices(ids)))
+        tables, lacking = self._gather(places), np.flatnonzero(places == 0)
+        for start, end in _portions(len(lacking)):
+            some = lacking[start:end]
+            given = np.zeros((len(some), self.content_width), np.float32) if content is None else content[some]
+            new = self.place(given, None if features is None else features[some])
+            for table, added in zip(tables, new, strict=True):
+                table.put(some, ByteRows.of(added))
+        tables[1].put(np.zeros(1, np.int32), ByteRows.empty(1, self.info.shape.width))
         own = self.info.shape.types
         names = own if types is None else types
         indices = [own.index(name) if name in own else -1 for name in names]
-        return ItemVectors(placed, rows, np.array(indices, np.int32))
+        return ItemVectors(tables, self._rows(places), np.array(indices, np.int32))
 
-    def place(self, content: Floats, features: Floats | None = None, ids: Sequence[str] | None = None) -> Placed:
+    def place(self, content: Floats, features: Floats | None = None, rows: Ints | None = None) -> Placed:
         """Return what n items are to the network, from what they say.
 
         Args:
             content: (n, C) text vectors, a row of zeros for an item without a text.
             features: (n, F) numeric features in the order of `info.features`, normalised by its statistics
                 (`data.features.normalise`), 0 where missing; None where none is known.
-            ids: the items' ids; one that the model has learned from keeps what its id adds. None: all are new to it.
+            rows: (n,) the items' `ItemVectors.rows`; one that the model has learned from keeps what its id adds. None:
+                all are new to it.
 
         Raises:
             ModelError: `content` is not of the width that the model reads.
@@ -193,8 +209,7 @@ class Network:
         placed = np.where(np.any(content, axis=1, keepdims=True), placed, self._tables["place.missing"])
         if features is not None:
             placed = placed + features @ self._tables["place.features"]
-        rows = self._learned_rows(ids or ())
-        if rows.any():
+        if rows is not None and rows.any():
             assert self._learned is not None, "only a model out of a folder has its learned ids apart"
             placed = placed + np.tile(self._learned(rows), 2)
         inputs, outputs = np.split(placed.astype(np.float32), 2, axis=1)
@@ -241,8 +256,21 @@ class Network:
         says = np.any(content, axis=1, keepdims=True) & (length > 0)
         return np.where(says, reduced / np.where(says, length, 1), 0).astype(np.float32)
 
-    def _learned_rows(self, ids: Sequence[str]) -> Ints:
-        places = np.array([self._index.get(text, 0) for text in ids], np.int32)
+    def _gather(self, places: Ints) -> tuple[ByteRows, ByteRows, ByteRows]:
+        """Return the vectors of items by their places (V + 1,) in the model, with room for more items."""
+        widths = (self.info.shape.width, self.info.shape.width, self._tables["place.components"].shape[1])
+        inputs, outputs, contents = (ByteRows.empty(len(places) + len(places) // ROOM, width) for width in widths)
+        order = np.argsort(places, kind="stable").astype(np.int32)
+        bounds = np.searchsorted(places, np.arange(0, len(self._known) + _ITEMS_AT_ONCE, _ITEMS_AT_ONCE), sorter=order)
+        for (start, end), (first, last) in zip(_portions(len(self._known)), pairwise(bounds.tolist()), strict=True):
+            if first == last:
+                continue
+            some = order[first:last]
+            for table, read in zip((inputs, outputs, contents), self._read(start, end), strict=True):
+                table.put(some, ByteRows.of(read).take(places[some] - start))
+        return inputs, outputs, contents
+
+    def _rows(self, places: Ints) -> Ints:
         return np.where(self._known[places], places, 0).astype(np.int32)
 
     def _encode_and_ask(self, histories: list[History], asked: Longs, vectors: ItemVectors) -> Floats:
@@ -256,7 +284,9 @@ class Network:
         if lengths.any():
             read = self.read(joined(histories), vectors)
             items[filled], types[filled], values[filled], times[filled] = read
-        (states,) = self._encode(["states"], items=vectors.inputs[items], types=types, values=values, times=times)
+        (states,) = self._encode(
+            ["states"], items=vectors.inputs.wide_at(items), types=types, values=values, times=times
+        )
         # Negative in the padding: an empty slot.
         ages = lengths[:, None] - 1 - np.arange(size[1])
         (users,) = self._query(["users"], states=states, times=times, ages=ages, requests=asked)
@@ -268,9 +298,21 @@ def stage_folder(folder: Path, stage: Stage) -> Path:
     return folder / FITTED_FOLDER if stage == "fitted" else folder
 
 
-def _no_contents(items: int, width: int) -> dict[str, Floats]:
-    shapes = {"contents": (items, 0), "place.mean": (width,), "place.components": (width, 0)}
-    return {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+def _all_numbers(file: VectorFile) -> bool:
+    """Return whether every weight is a number."""
+    parts = (file.read(start, end) for start, end in _portions(file.n_items))
+    if not np.isfinite(file.tables["place.offset"]).all():
+        return False
+    return all(bool(np.isfinite(table).all()) for part in parts for table in (part.inputs, part.outputs))
+
+
+def _portions(count: int) -> Iterator[tuple[int, int]]:
+    return ((start, min(start + _ITEMS_AT_ONCE, count)) for start in range(0, count, _ITEMS_AT_ONCE))
+
+
+def _no_contents(width: int) -> dict[str, Floats]:
+    """Return how to compare items in an older folder, which does not."""
+    return {"place.mean": np.zeros(width, np.float32), "place.components": np.zeros((width, 0), np.float32)}
 
 
 def _by_length(lengths: list[int]) -> Iterator[Ints]:

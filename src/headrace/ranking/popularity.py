@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from headrace.core.compiled import compiled
 from headrace.data.log import Floats, Ints, Longs
 from headrace.ranking.count_rows import Arrays, CountRows
 from headrace.ranking.largest import put_in_order, top
@@ -96,14 +97,14 @@ class Popularity:
         self._rows: dict[int, int] = {}
         self._hours = CountRows()
         self._per_hour = np.zeros(64, np.int64)
-        self._totals = np.zeros(1, np.int64)
+        self._totals = np.zeros(1, np.int32)
         self._rarities = np.ones(1, np.float32)
         self._newest: int | None = None
         self._hour: int | None = None
-        self._sums = np.zeros(1, np.int64)
+        self._sums = np.zeros(1, np.int32)
         self._logs = np.zeros(1, np.float32)
         self._recent_hour: int | None = None
-        self._recent = np.zeros(1, np.int64)
+        self._recent = np.zeros(1, np.int32)
         self._recent_logs = np.zeros(1, np.float32)
         self._leaders = Leading(-np.inf)
         self._risers = Leading(0)
@@ -152,7 +153,7 @@ class Popularity:
         """The start of the last hour that holds an event, microseconds; None while nothing is counted."""
         return None if self._newest is None else self._newest * HOUR_US
 
-    def totals(self, n_items: int) -> Longs:
+    def totals(self, n_items: int) -> Ints:
         """Return (n_items + 1,) the events of each item over all time. A view: do not change it."""
         self._grow(n_items + 1)
         return self._totals[: n_items + 1]
@@ -191,8 +192,8 @@ class Popularity:
         hour = min(self._hour_of(now), self._hour_of(None))
         if hour != self._recent_hour:
             rows = self._recent_rows(hour)
-            self._recent = self._hours.sum_rows(rows, np.ones(len(rows), np.int64), len(self._totals))
-            self._recent_logs = np.log(self._recent + 1).astype(np.float32)
+            counted = self._hours.sum_rows(rows, np.ones(len(rows), np.int64), len(self._totals))
+            self._recent, self._recent_logs = counted.astype(np.int32), _log_of_next(counted)
             self._recent_hour = hour
             self._risers.reset()
         return self._recent_logs[: n_items + 1]
@@ -238,7 +239,7 @@ class Popularity:
         popularity._newest = popularity._find_newest()
         return popularity
 
-    def _at(self, now: int | None, n_items: int) -> Longs:
+    def _at(self, now: int | None, n_items: int) -> Ints:
         """Return the sums over the windows at `now`, and keep them, with their logs, for the next question."""
         self._grow(n_items + 1)
         hour = self._hour_of(now)
@@ -246,8 +247,8 @@ class Popularity:
             hours, rows = self._between(hour - WINDOWS_H[-1], hour)
             # New arrays, as the answers of the same batch may still read the old ones.
             weights = _times_counted(hours, hour) - 1
-            self._sums = self._totals + self._hours.sum_rows(rows, weights, len(self._totals))
-            self._logs = np.log(self._sums + 1).astype(np.float32)
+            sums = self._totals + self._hours.sum_rows(rows, weights, len(self._totals))
+            self._sums, self._logs = sums.astype(np.int32), _log_of_next(sums)
             self._hour = hour
             self._leaders.reset()
         return self._sums[: n_items + 1]
@@ -290,16 +291,16 @@ class Popularity:
     def _grow(self, size: int) -> None:
         have = len(self._totals)
         if size > have:
-            more = max(size, have + have // 2) - have
-            self._totals = np.concatenate((self._totals, np.zeros(more, np.int64)))
+            more = max(size, have * 9 // 8 + 16) - have
+            self._totals = np.concatenate((self._totals, np.zeros(more, np.int32)))
             self._rarities = np.concatenate((self._rarities, np.ones(more, np.float32)))
         if len(self._sums) < len(self._totals):
             more = len(self._totals) - len(self._sums)
-            self._sums = np.concatenate((self._sums, np.zeros(more, np.int64)))
+            self._sums = np.concatenate((self._sums, np.zeros(more, np.int32)))
             self._logs = np.concatenate((self._logs, np.zeros(more, np.float32)))
         if len(self._recent) < len(self._totals):
             more = len(self._totals) - len(self._recent)
-            self._recent = np.concatenate((self._recent, np.zeros(more, np.int64)))
+            self._recent = np.concatenate((self._recent, np.zeros(more, np.int32)))
             self._recent_logs = np.concatenate((self._recent_logs, np.zeros(more, np.float32)))
 
 
@@ -307,7 +308,7 @@ class TypeCounts:
     """How often each item was met by each type of event, for lists that are ranked by one type."""
 
     def __init__(self) -> None:
-        self._counts = np.zeros((1, 1), np.int64)
+        self._counts = np.zeros((1, 1), np.int32)
         self._by_type = np.zeros(1, np.int64)
 
     def add(self, items: Ints, types: Ints, *, sign: int = 1) -> None:
@@ -323,16 +324,16 @@ class TypeCounts:
         have_items, have_types = self._counts.shape
         n_items, n_types = int(items.max()) + 1, int(types.max()) + 1
         if n_items > have_items or n_types > have_types:
-            larger = max(n_items, have_items + have_items // 2) if n_items > have_items else have_items
-            grown = np.zeros((larger, max(n_types, have_types)), np.int64)
+            larger = max(n_items, have_items * 9 // 8 + 16) if n_items > have_items else have_items
+            grown = np.zeros((larger, max(n_types, have_types)), np.int32)
             grown[:have_items, :have_types] = self._counts
             self._counts = grown
-            self._by_type = grown.sum(axis=0)
+            self._by_type = grown.sum(axis=0, dtype=np.int64)
         np.add.at(self._counts, (items, types), sign)
         self._by_type[: int(types.max()) + 1] += sign * np.bincount(types)
 
     @property
-    def counts(self) -> Longs:
+    def counts(self) -> Ints:
         """(rows, T) the events of each item by type; it may lack items and types that no event had. A view."""
         return self._counts
 
@@ -349,9 +350,19 @@ class TypeCounts:
     def from_state(cls, state: Arrays) -> TypeCounts:
         """Make the counts again from `state()`."""
         types = cls()
-        types._counts = np.array(state["counts"], np.int64)
-        types._by_type = types._counts.sum(axis=0)
+        types._counts = np.array(state["counts"], np.int32)
+        types._by_type = types._counts.sum(axis=0, dtype=np.int64)
         return types
+
+
+@compiled
+def _log_of_next(counts: Longs) -> Floats:
+    """Return log(count + 1) of each; most items of a large catalogue have no events in a week, some never had."""
+    logs = np.zeros(len(counts), np.float32)
+    for item in range(len(counts)):
+        if counts[item] != 0:
+            logs[item] = np.log(np.float64(counts[item] + 1))
+    return logs
 
 
 def _times_counted(hours: Longs, now: int) -> Longs:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from headrace.core.errors import NotReadyError
 from headrace.core.formats import (
@@ -34,6 +33,7 @@ from headrace.data.values import is_rating, unit_values
 from headrace.ranking.item_vectors import ItemVectors
 from headrace.ranking.network import Graph, stage_folder
 from headrace.ranking.onnx_graph import OnnxGraph
+from headrace.ranking.vector_file import VectorFile
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class RatingModel:
         info = read_document(at / MODEL_FILE, ModelInfo, MODEL_FORMAT, "headrace train DATASET --out MODEL")
         if info.rating is None or info.scale is None:
             raise NotReadyError("this model has no rating head; train on events with ratings")
-        tables = load_file(at / VECTORS_FILE)
+        tables = VectorFile(at / VECTORS_FILE).tables
         items = ItemSums(info.rating.mean, tables["rating.sums"], tables["rating.counts"])
         return cls(info.rating, info.scale, info.shape.types, items, OnnxGraph(at / RATING_FILE, threads))
 
@@ -93,7 +93,9 @@ class RatingModel:
         features = rating_features(user_offset, item_offset, user_count, item_count)
         unit = self.fit.mean + item_offset + user_offset
         if self.fit.weight > 0 and len(items):
-            (residual,) = self._graph(["residuals"], users=users[rows], items=vectors.outputs[known], features=features)
+            (residual,) = self._graph(
+                ["residuals"], users=users[rows], items=vectors.outputs.wide_at(known), features=features
+            )
             unit = unit + self.fit.weight * residual
         return Ratings(self._scaled(unit), self._scaled(unit + self.fit.low), self._scaled(unit + self.fit.high))
 

@@ -8,9 +8,11 @@ from typing import Protocol
 import numpy as np
 
 from headrace.core.settings import RankingSettings
-from headrace.data.log import Bools, Ints
+from headrace.data.log import Bools, Ints, Longs
 from headrace.ranking.catalogue import NO_GROUP, Catalogue
 from headrace.ranking.requests import NO_ITEMS, Request
+
+_ANY_TITLES: Longs = np.empty(0, np.int64)
 
 
 class Rule(Protocol):
@@ -108,9 +110,9 @@ class Rules:
         return np.flatnonzero(alone)[:k].astype(np.int32)
 
     @property
-    def titles(self) -> Ints:
+    def titles(self) -> Longs:
         """(V + 1,) the number of each item's title, 0 for none; no rows where titles may repeat."""
-        return NO_ITEMS if self.distinct_titles is None else self.distinct_titles.groups
+        return _ANY_TITLES if self.distinct_titles is None else self.distinct_titles.groups
 
 
 def standard_rules(catalogue: Catalogue, settings: RankingSettings) -> Rules:

@@ -6,6 +6,7 @@ import numpy as np
 
 from headrace.core.types import Reason
 from headrace.data.log import EMPTY_HISTORY, Floats, Ints
+from headrace.ranking.byte_rows import ByteRows
 from headrace.ranking.largest import top
 from headrace.ranking.network import ItemVectors
 from headrace.ranking.requests import Answer, Request
@@ -79,15 +80,12 @@ def _by_counts(item: int, sources: Sources) -> Floats | None:
     return strength
 
 
-def _cosines(item: int, vectors: Floats, n_items: int) -> Floats | None:
+def _cosines(item: int, vectors: ByteRows, n_items: int) -> Floats | None:
     """Return (V + 1,) cosines to the vector of one item, minus infinity where there is none; None if it has none."""
-    if item >= len(vectors) or not vectors[item].any():
+    if item >= len(vectors.scales) or not vectors.scales[item]:
         return None
-    rows = vectors[: n_items + 1]
-    lengths = np.linalg.norm(rows, axis=1)
     cosines = np.full(n_items + 1, -np.inf, np.float32)
-    present = np.flatnonzero(lengths)
-    cosines[present] = (rows @ vectors[item])[present] / (lengths[present] * lengths[item])
+    cosines[: len(vectors.scales)] = vectors.part(0, n_items + 1).cosines(vectors.wide_at(np.array(item)))
     cosines[item] = -np.inf
     return cosines
 

@@ -16,6 +16,7 @@ import numpy as np
 from headrace.core.settings import RankingSettings
 from headrace.data.log import Bools, Floats, Ints, Longs
 from headrace.ranking.behaviour import Behaviour
+from headrace.ranking.byte_rows import ByteRows
 from headrace.ranking.catalogue import Catalogue
 from headrace.ranking.choice_kernels import describe, measure, standardised
 from headrace.ranking.item_index import ItemIndex
@@ -61,14 +62,14 @@ class Encoder:
 
     def scores(self, requests: Sequence[Request], n_items: int) -> Floats:
         """Return (B, V + 1) scores of every item; minus infinity for items newer than the vectors, and in column 0."""
-        outputs = self.vectors.outputs[: n_items + 1]
+        outputs = self.vectors.outputs.part(0, n_items + 1)
         scores = np.full((len(requests), n_items + 1), -np.inf, np.float32)
         unknown = [request for request in requests if request.encoded is None]
         if len(unknown) == len(requests):
-            np.matmul(self.users(requests), outputs.T, out=scores[:, : len(outputs)])
+            outputs.write_scores(self.users(requests), scores)
         elif unknown:
             new = np.array([request.encoded is None for request in requests])
-            scores[new, : len(outputs)] = self.users(unknown) @ outputs.T
+            scores[new, : len(outputs.scales)] = outputs.scores(self.users(unknown))
         for row, request in zip(scores, requests, strict=True):
             if request.encoded is not None:
                 row[:] = request.encoded
@@ -77,7 +78,7 @@ class Encoder:
 
     def users(self, requests: Sequence[Request]) -> Floats:
         """Return (B, D) user vectors; those that do not come with a request are computed."""
-        users = np.empty((len(requests), self.vectors.outputs.shape[1]), np.float32)
+        users = np.empty((len(requests), self.vectors.outputs.width), np.float32)
         unknown = [place for place, request in enumerate(requests) if request.user is None]
         if unknown:
             some = [requests[place] for place in unknown]
@@ -121,12 +122,14 @@ class Sources:
     room: Room = field(default_factory=Room, compare=False, repr=False)
 
     @property
-    def contents(self) -> Floats | None:
+    def contents(self) -> ByteRows | None:
         """(V + 1, C) what items say, see `ItemVectors`; None where no model says. It may lack the newest items.
 
         It scores what the other sources bring, and brings nothing itself.
         """
-        return None if self.encoder is None or not self.encoder.vectors.contents.size else self.encoder.vectors.contents
+        return (
+            None if self.encoder is None or not self.encoder.vectors.contents.width else self.encoder.vectors.contents
+        )
 
     @property
     def knobs(self) -> Knobs:
@@ -152,7 +155,7 @@ class Sources:
             most: how many items popularity may have to bring.
         """
         n_items, popularity = len(self.catalogue), self.behaviour.popularity
-        nothing, encoder = np.zeros((0, 0), np.float32), self.encoder
+        nothing, encoder = ByteRows.empty(0, 0), self.encoder
         return Known(
             pool=self.behaviour.transitions.pool,
             rarity=popularity.rarities(n_items),
@@ -161,8 +164,8 @@ class Sources:
             totals=popularity.totals(n_items),
             leaders=popularity.leaders(time, most, n_items),
             risers=popularity.risers(time, most, n_items),
-            outputs=nothing if encoder is None else encoder.vectors.outputs[: n_items + 1],
-            contents=nothing if self.contents is None else self.contents[: n_items + 1],
+            outputs=nothing if encoder is None else encoder.vectors.outputs.part(0, n_items + 1),
+            contents=nothing if self.contents is None else self.contents.part(0, n_items + 1),
         )
 
     def silence_us(self, now: int | None) -> int:
@@ -178,7 +181,7 @@ def ask(requests: Sequence[Request], sources: Sources) -> Asked:
     near, encoder, n_items = np.zeros((0, 0), np.int32), sources.encoder, len(sources.catalogue)
     if encoder is not None and encoder.index is not None:
         users = encoder.users(requests)
-        near = encoder.index.near(users, encoder.vectors.outputs[: n_items + 1], most_brought(requests, sources))
+        near = encoder.index.near(users, encoder.vectors.outputs.part(0, n_items + 1), most_brought(requests, sources))
     elif encoder is not None:
         encoded = encoder.scores(requests, n_items)
     return Asked(

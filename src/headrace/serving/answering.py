@@ -296,8 +296,8 @@ class Answering:
 
     def listed(self, answer: Answer) -> list[Recommendation]:
         """Return an answer in ids."""
-        rows = zip(answer.items.tolist(), answer.scores.tolist(), answer.reasons, strict=True)
-        return [Recommendation(self.catalogue.id(item), score, reason) for item, score, reason in rows]
+        rows = zip(self.catalogue.ids.ids(answer.items), answer.scores.tolist(), answer.reasons, strict=True)
+        return [Recommendation(item_id, score, reason) for item_id, score, reason in rows]
 
     def rate(self, state: UserState | None, item_ids: Sequence[str]) -> tuple[Floats, Floats, Floats]:
         """Return (n,) ratings, low and high of items; a model with a rating head must be loaded."""
@@ -307,7 +307,7 @@ class Answering:
         self._follow_types(model)
         histories = [EMPTY_HISTORY if state is None else state.history]
         items = np.array([self.catalogue.index(item_id) for item_id in item_ids], np.int32)
-        items[items >= len(model.vectors.outputs)] = 0
+        items[items >= len(model.vectors)] = 0
         # The head learned with the time of the request hidden.
         users = arena.users([Asked(None if state is None else state.key, histories[0], None)])
         rated = model.ratings.rate(users, histories, np.zeros(len(items), np.int32), items, model.vectors)

@@ -295,7 +295,7 @@ class Arena:
             for begin in range(first, last, _ROWS_AT_ONCE):
                 some = slice(begin, min(begin + _ROWS_AT_ONCE, last))
                 rows = order[some]
-                vectors = self._vectors.inputs[read.items[rows]]
+                vectors = self._vectors.inputs.wide_at(read.items[rows])
                 new = NewEvents(
                     seats[some], places[some], vectors, read.types[rows], read.values[rows], read.times[rows]
                 )

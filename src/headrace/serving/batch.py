@@ -82,7 +82,7 @@ class Counters:
     @classmethod
     def read(cls, connection: Connection, store: Store) -> Counters:
         """Read them from the store."""
-        return cls(largest(connection, "sequence"), largest(connection, "user"), len(store.item_keys))
+        return cls(largest(connection, "sequence"), largest(connection, "user"), len(store.item_ids))
 
 
 class _Content(NamedTuple):
@@ -223,7 +223,9 @@ class Batch:
 
     def publish(self) -> Commit:
         """Make the new keys and types known, after the commit, and return what changed."""
-        self._store.item_keys.update(self._new_items)
+        for item_id, key in self._new_items.items():
+            added = self._store.item_ids.append(item_id)
+            assert added == key, "keys have no gaps"
         self._store.types[:] = self._types
         self._counters.sequence = self._next.sequence
         self._counters.user_key = self._next.user_key
@@ -263,8 +265,8 @@ class Batch:
 
     def _item_key(self, item_id: str) -> int:
         """Return the key of an item; one never heard of gets a row without content."""
-        key = self._store.item_keys.get(item_id) or self._new_items.get(item_id)
-        if key is None:
+        key = self._new_items.get(item_id) or self._store.item_ids.index(item_id)
+        if not key:
             self._next.item_key += 1
             key = self._new_items[item_id] = self._next.item_key
             self.commit.mentioned.append((key, item_id))

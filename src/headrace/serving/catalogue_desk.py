@@ -12,12 +12,10 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 
-import polars as pl
-
 from headrace.content.item_reading import SAYING_FIELDS
 from headrace.core.settings import ServingSettings, Settings
 from headrace.core.types import Item
-from headrace.ranking.item_index import ItemIndex
+from headrace.ranking.item_index import EXACT_AT_MOST, ItemIndex
 from headrace.serving.engine import Engine
 from headrace.serving.indexing import Indexer
 from headrace.serving.models import LoadedModel, open_model
@@ -109,7 +107,7 @@ class CatalogueDesk:
 
     def _open(self, folder: Path) -> LoadedModel:
         self._late = []
-        return _open_for(self._store, self._store.listing(), folder, self._stopping, self._least_ndcg)
+        return _open_for(self._store, folder, self._stopping, self._least_ndcg)
 
     def _place_some(self, ids: Sequence[str]) -> None:
         model = self.model
@@ -126,7 +124,8 @@ class CatalogueDesk:
             logging.getLogger(__name__).exception("items %r ... could not be placed in the model", ids[:3])
 
     def _begin_with(self, model: LoadedModel) -> LoadedModel:
-        taken = self._exchange(model, None)
+        n_items = len(model.vectors) - 1
+        taken = self._exchange(model, ItemIndex.none_yet(n_items) if n_items > EXACT_AT_MOST else None)
         self._indexer.make(model)  # a service that starts answers meanwhile
         return taken
 
@@ -143,19 +142,17 @@ class CatalogueDesk:
 
 
 @contextmanager
-def opening(store: Store, listed: pl.DataFrame, folder: Path, settings: Settings) -> Iterator[Future[LoadedModel]]:
-    """Open a model for a store and its listing beside what the block does; given up when the block is left."""
+def opening(store: Store, folder: Path, settings: Settings) -> Iterator[Future[LoadedModel]]:
+    """Open a model for a store beside what the block does; given up when the block is left."""
     stopping = threading.Event()
     with ThreadPoolExecutor(1, thread_name_prefix="headrace-opening") as beside:
         try:
-            yield beside.submit(_open_for, store, listed, folder, stopping, settings.serving.least_ndcg)
+            yield beside.submit(_open_for, store, folder, stopping, settings.serving.least_ndcg)
         finally:
             stopping.set()
 
 
-def _open_for(
-    store: Store, listed: pl.DataFrame, folder: Path, stopping: threading.Event, least_ndcg: float
-) -> LoadedModel:
+def _open_for(store: Store, folder: Path, stopping: threading.Event, least_ndcg: float) -> LoadedModel:
     # A folder of its own: a training beside the service writes the other cache at the same time.
     cache = store.path.with_name(f"{store.path.name}.vectors")
-    return open_model(folder, listed, list(store.types), cache, stopping.is_set, least_ndcg)
+    return open_model(folder, store, cache, stopping.is_set, least_ndcg)

@@ -23,11 +23,9 @@ from operator import attrgetter
 from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
-import polars as pl
 
 from headrace.core.settings import Settings
 from headrace.data.log import EMPTY_HISTORY, Floats
-from headrace.ranking.catalogue import Catalogue
 from headrace.ranking.item_index import ItemIndex
 from headrace.serving import snapshots
 from headrace.serving.answering import Answering, warm_up
@@ -36,12 +34,13 @@ from headrace.serving.batch import Commit
 from headrace.serving.early import Early, in_time
 from headrace.serving.line import Line, Taken, settle
 from headrace.serving.list_maker import ListMaker, fail
+from headrace.serving.listing import catalogue_of
 from headrace.serving.models import LoadedModel
 from headrace.serving.moments import iso_time
 from headrace.serving.questions import DEGRADED, NO_MODEL, Given, Question, Waiting
 from headrace.serving.sides import Prepared, Side
 from headrace.serving.stage import Stage
-from headrace.serving.states import Grown, Histories, ItemHashes, UserState
+from headrace.serving.states import Grown, Histories, UserState
 from headrace.serving.store import Store, StoredItem
 from headrace.serving.telemetry import Telemetry
 from headrace.serving.warm_states import Files, restore_states, states_file
@@ -64,14 +63,11 @@ class _Told(NamedTuple):
 class Engine:
     """Hears of commits from the writer and of questions from any thread; see `Listener` for the writer's side."""
 
-    def __init__(
-        self, store: Store, listed: pl.DataFrame, *, settings: Settings, telemetry: Telemetry, clock: Callable[[], int]
-    ) -> None:
+    def __init__(self, store: Store, *, settings: Settings, telemetry: Telemetry, clock: Callable[[], int]) -> None:
         """Read the store and get ready; `start` begins to answer.
 
         Args:
             store: open.
-            listed: its items, see `Store.listing`.
             settings: all of them.
             telemetry: where to count.
             clock: microseconds UTC.
@@ -80,10 +76,9 @@ class Engine:
         self._settings = settings
         self._telemetry = telemetry
         self._clock = clock
-        catalogue = Catalogue.of_items(listed)
-        self._hashes = ItemHashes(catalogue.ids)
-        self._histories = Histories(store, self._hashes, settings.serving.user_cache_bytes)
-        self._counted = snapshots.restore(store, self._hashes, settings.ranking)
+        catalogue = catalogue_of(store)
+        self._histories = Histories(store, store.item_ids, settings.serving.user_cache_bytes)
+        self._counted = snapshots.restore(store, store.item_ids, settings.ranking)
         self.answering = Answering(self._counted.behaviour, catalogue, store.types, settings.ranking)
         self.answering.habit = self._counted.repeats.habit
         self.applied = store.last_sequence()
@@ -216,7 +211,7 @@ class Engine:
     def place(self, model: LoadedModel, stored: Sequence[StoredItem]) -> Future[None]:
         """Give distinct items the vectors of their content; nothing happens if the model has been exchanged since."""
         keys = np.array([one.key for one in stored], np.int32)
-        placed = model.place([one.item for one in stored])
+        placed = model.place([one.item for one in stored], keys)
         return self.run(lambda: self.answering.place(model, keys, placed))
 
     def save(self, *, last: bool = False) -> Future[None]:
@@ -281,7 +276,6 @@ class Engine:
         if commit.mentioned or commit.items:
             self._lists.settle()
         for key, item_id in commit.mentioned:
-            self._hashes.append(item_id)
             self.answering.mention(key, item_id)
         for stored in commit.items:
             self.answering.put_item(stored)

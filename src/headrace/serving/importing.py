@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import polars as pl
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
@@ -62,7 +63,7 @@ def import_dataset(store: Store, folder: Path, *, now: int) -> int:
                 write_meta(connection, "scale", msgspec.json.encode(dataset.report.scale).decode())
     except OperationalError as error:
         raise StoreError(f"the dataset {folder} could not be imported into {store.path}: {error.orig}") from None
-    store.item_keys.update(zip(items["item_id"].to_list(), items["item_key"].to_list(), strict=True))
+    store.read_item_ids()
     store.types[:] = types
     return rows.height
 
@@ -74,14 +75,14 @@ def import_catalogue(store: Store, model: Path, *, now: int) -> None:
         StoreError: the disk is full.
     """
     path = model / VOCABULARY_FILE
-    if store.item_keys or not path.is_file():
+    if len(store.item_ids) or not path.is_file():
         return
     try:
         with store.engine.begin() as connection:
-            items = _import_items(connection, store, pl.read_parquet(path), now)
+            _import_items(connection, store, pl.read_parquet(path), now)
     except OperationalError as error:
         raise StoreError(f"the items of {model} could not be imported into {store.path}: {error.orig}") from None
-    store.item_keys.update(zip(items["item_id"].to_list(), items["item_key"].to_list(), strict=True))
+    store.read_item_ids()
 
 
 def _events(dataset: Dataset) -> pl.DataFrame:
@@ -93,21 +94,18 @@ def _events(dataset: Dataset) -> pl.DataFrame:
 
 def _import_items(connection: Connection, store: Store, frame: pl.DataFrame, now: int) -> pl.DataFrame:
     """Insert the items that the store lacks and return `item_id, item_key` of all of the dataset's."""
-    ids = frame["item_id"].to_list()
-    keys: dict[str, int] = {}
-    rows: list[tuple[object, ...]] = []
-    columns = [frame[name].to_list() if name in frame.columns else [None] * len(ids) for name in _ITEM_COLUMNS]
-    for item_id, *fields in zip(ids, *columns, strict=True):
-        known = store.item_keys.get(item_id)
-        if known is not None:
-            keys[item_id] = known
-            continue
-        keys[item_id] = len(store.item_keys) + len(rows) + 1
-        rows.append(_item_row(keys[item_id], item_id, fields, now))
-    _insert(connection, "items", 13, rows)
-    return pl.DataFrame(
-        {"item_id": ids, "item_key": list(keys.values())}, schema={"item_id": pl.String, "item_key": pl.Int64}
-    )
+    keys, last = np.empty(frame.height, np.int64), len(store.item_ids)
+    for start in range(0, frame.height, _ROWS):
+        part = frame[start : start + _ROWS]
+        columns = [part[name].to_list() if name in part.columns else [None] * part.height for name in _ITEM_COLUMNS]
+        rows: list[tuple[object, ...]] = []
+        for place, (item_id, *fields) in enumerate(zip(part["item_id"].to_list(), *columns, strict=True), start):
+            keys[place] = store.item_ids.index(item_id)
+            if not keys[place]:
+                keys[place] = last = last + 1
+                rows.append(_item_row(last, item_id, fields, now))
+        _insert(connection, "items", 13, rows)
+    return frame.select("item_id", pl.Series("item_key", keys))
 
 
 def _item_row(key: int, item_id: str, fields: Sequence[object], now: int) -> tuple[object, ...]:

@@ -25,7 +25,26 @@ _USERS = 4352
 _TOGETHER = 8
 """Users after whom it pauses: 4 ms."""
 _SHARE = 0.25
-"""Of a core's time, what reading users may take."""
+"""Of a core's time, what making lists may take."""
+
+
+class _Pause:
+    """Called between portions of the work, it waits as long as asks for no more than `_SHARE` of a core's time."""
+
+    def __init__(self, stopping: threading.Event) -> None:
+        """`stopping` ends the work.
+
+        Raises (when called):
+            StoppedError: it is set.
+        """
+        self._stopping = stopping
+        self._began = time.perf_counter()
+
+    def __call__(self) -> None:
+        worked = time.perf_counter() - self._began
+        if self._stopping.wait(worked * (1 / _SHARE - 1)):
+            raise StoppedError("the service is stopping")
+        self._began = time.perf_counter()
 
 
 class Indexer:
@@ -70,7 +89,8 @@ class Indexer:
         self._rows = len(model.vectors)
         if len(model.vectors) <= EXACT_UP_TO:
             return None
-        return ItemIndex.build(model.vectors.outputs, self._users(model))
+        pause = _Pause(self._stopping)
+        return ItemIndex.build(model.vectors.outputs, self._users(model, pause), pause)
 
     def _make(self, model: LoadedModel) -> ItemIndex | None:
         if len(model.vectors) <= EXACT_UP_TO:
@@ -86,21 +106,17 @@ class Indexer:
             return None
         return index
 
-    def _users(self, model: LoadedModel) -> Floats:
+    def _users(self, model: LoadedModel, pause: _Pause) -> Floats:
         """Return (B, D) the states of users drawn at random, as they would ask now."""
         n_users = self._store.last_user()
         keys = np.random.default_rng(n_users).permutation(n_users)[:_USERS] + 1
         found, now = [np.zeros((0, model.info.shape.width), np.float32)], self._clock()
         room = Arena(model.network, model.stepper, model.vectors, limit=0, precision="half")
-        pause = 0.0
         for start in range(0, len(keys), _TOGETHER):
-            if self._stopping.wait(pause):
-                raise StoppedError("the service is stopping")
-            began = time.perf_counter()
             histories = self._histories(keys[start : start + _TOGETHER].tolist())
             if histories:
                 found.append(room.users([Asked(None, history, now) for history in histories]))
-            pause = (time.perf_counter() - began) * (1 / _SHARE - 1)
+            pause()
         return np.concatenate(found)
 
     def _histories(self, keys: Sequence[int]) -> list[History]:

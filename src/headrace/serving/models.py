@@ -23,9 +23,11 @@ from headrace.ranking.network import ItemVectors, Network, Placed
 from headrace.ranking.ratings import RatingModel
 from headrace.ranking.stepping import Stepper, load_stepper, warm_up
 from headrace.serving.arena import Arena, Asked
+from headrace.serving.listing import ids_of, listing
 from headrace.serving.questions import NO_MODEL
 from headrace.serving.schema import LISTED
 from headrace.serving.status import ModelStatus, Row
+from headrace.serving.store import Store
 
 _PROBES = 8
 """Histories that a model must answer with finite numbers before it is taken."""
@@ -59,13 +61,15 @@ class LoadedModel:
         """The version, as answers name it."""
         return self.network.info.version
 
-    def place(self, items: Sequence[Item], progress: Progress | None = None) -> Placed:
-        """Return what items are to the network, from what they say now and their learned ids.
+    def place(self, items: Sequence[Item], keys: Ints, progress: Progress | None = None) -> Placed:
+        """Return what items of these keys are to the network, from what they say now and their learned ids.
 
         `progress` hears of the texts that are read; see `VectorCache.vectors`.
         """
         features = item_features(items, self.info.features)
-        return self.network.place(self._encode(items, progress), features, [item.item_id for item in items])
+        rows = self.vectors.rows
+        own = np.where(keys < len(rows), rows[np.minimum(keys, len(rows) - 1)], 0)
+        return self.network.place(self._encode(items, progress), features, own)
 
     def place_unheard(self, n: int) -> None:
         """Append n items that nothing is known of to the vectors."""
@@ -100,8 +104,7 @@ class LoadedModel:
 
 def open_model(
     folder: Path,
-    items: pl.DataFrame,
-    types: Sequence[str],
+    store: Store,
     cache: Path,
     stopped: Callable[[], bool] = lambda: False,
     least_ndcg: float = 0.0,
@@ -113,8 +116,7 @@ def open_model(
 
     Args:
         folder: what `headrace train` wrote.
-        items: every item of the store, see `Store.listing`.
-        types: the store's event types.
+        store: whose items and event types they are.
         cache: the folder that keeps the vectors of texts from one start to the next.
         stopped: whether to give up reading texts, which may take minutes.
         least_ndcg: what its lists must have had between the cuts, NDCG@10; 0 asks for nothing.
@@ -132,12 +134,12 @@ def open_model(
     if (folder / TEXT_FOLDER).is_dir():
         texts = VectorCache(cache, OnnxTextEncoder(folder / TEXT_FOLDER))
     ratings = RatingModel.load(folder) if network.info.rating is not None else None
-    stepper = load_stepper(folder, network.info.shape)
-    model = LoadedModel(folder, network, stepper, network.adapt([]), ratings, texts, metrics)
-    model.vectors = network.adapt(items["item_id"].to_list(), types=types)
-    keys, changed = _changed(items, pl.read_parquet(folder / VOCABULARY_FILE), network.info.features)
+    stepper, ids = load_stepper(folder, network.info.shape), ids_of(store.item_ids)
+    model = LoadedModel(folder, network, stepper, network.adapt(ids, types=list(store.types)), ratings, texts, metrics)
+    keys, changed = _changed(store, ids, folder / VOCABULARY_FILE, network)
     if changed:
-        model.vectors.change(keys, model.place(changed, _until(stopped)))
+        model.vectors.change(keys, model.place(changed, keys, _until(stopped)))
+    network.drop_ids()
     _check(model)
     return model
 
@@ -195,44 +197,57 @@ def model_status(model: LoadedModel | None) -> ModelStatus:
     )
 
 
-def _changed(
-    items: pl.DataFrame, trained: pl.DataFrame, statistics: Mapping[str, tuple[float, float]]
-) -> tuple[Ints, list[Item]]:
+def _changed(store: Store, ids: pl.Series, vocabulary: Path, network: Network) -> tuple[Ints, list[Item]]:
     """Return the items of the catalogue that say something else than in the training, and their keys before them.
 
     What is new says so too. An item that the store knows from events only, or that was deleted, says nothing; what the
-    model knows stays.
+    model knows stays. Items that have come since `ids` were read are left out.
     """
-    fields = [name for name in SAYING_FIELDS if name in trained.columns]
-    listed = items.with_row_index("key", offset=1).filter(pl.col("state") == LISTED)
-    then = listed.join(
-        trained.select("item_id", *fields), on="item_id", how="left", suffix=" then", maintain_order="left"
-    )
+    held = pl.read_parquet_schema(vocabulary)
+    trained = pl.read_parquet(vocabulary, columns=[name for name in SAYING_FIELDS if name in held])
+    places = pl.Series("place", network.vocabulary.indices(ids).astype(np.int64) - 1)
+    keys, changed, start = [np.empty(0, np.int32)], list[Item](), 0
+    for items in listing(store):
+        place = places[start : start + items.height]
+        then = trained.select(pl.all().gather(place.set(place < 0, None)))
+        found, now = _changed_of(items[: len(place)].with_row_index("key", start + 1), then, network.info.features)
+        keys.append(found)
+        changed += now
+        start += items.height
+    return np.concatenate(keys), changed
+
+
+def _changed_of(
+    items: pl.DataFrame, then: pl.DataFrame, statistics: Mapping[str, tuple[float, float]]
+) -> tuple[Ints, list[Item]]:
+    """Do it for some items; `then` is what each said, null where the model lacks it."""
+    both = items.hstack(then.select(pl.all().name.suffix(" then"))).filter(pl.col("state") == LISTED)
     written_anew = [
-        pl.col(name).ne_missing(pl.col(f"{name} then")) if name in fields else pl.col(name).is_not_null()
+        pl.col(name).ne_missing(pl.col(f"{name} then")) if name in then.columns else pl.col(name).is_not_null()
         for name in SAYING_FIELDS
     ]
-    then = then.filter(pl.any_horizontal(written_anew))
-    now = items_of(then)
-    before = items_of(then.select("item_id", *(pl.col(f"{name} then").alias(name) for name in fields)))
+    both = both.filter(pl.any_horizontal(written_anew))
+    now = items_of(both)
+    before = items_of(both.select("item_id", *(pl.col(f"{name} then").alias(name) for name in then.columns)))
     differs = [
         item_text(one) != item_text(other) or not np.array_equal(*item_features([one, other], statistics))
         for one, other in zip(now, before, strict=True)
     ]
-    keys = then["key"].to_numpy().astype(np.int32)[differs]
+    keys = both["key"].to_numpy().astype(np.int32)[differs]
     return keys, [item for item, changed in zip(now, differs, strict=True) if changed]
 
 
 def _check(model: LoadedModel) -> None:
     """Ask the model about its own items, as the store may hold none of them."""
     network = model.network
-    own = network.adapt(network.item_ids)
+    own = network.first_vectors(_PROBES)
     trained = np.flatnonzero(own.rows)[:_PROBES].astype(np.int32)
     histories = [EMPTY_HISTORY, *(_history(trained[: n + 1]) for n in range(len(trained)))]
     if len(trained):  # and one that goes round the ring of slots
         histories.append(_history(np.resize(trained, model.stepper.slots + 1)))
     users = network.users(histories, [None] * len(histories), own)
-    tables = {"user": users, "input": own.inputs, "output": own.outputs, "new item": model.vectors.outputs}
+    vectors = model.vectors
+    tables = {"user": users, "input": vectors.inputs.scales, "output": vectors.outputs.scales}
     for name, numbers in tables.items():
         if not np.isfinite(numbers).all():
             raise ModelError(
@@ -247,7 +262,7 @@ def _check(model: LoadedModel) -> None:
             f"a model must give one vector event by event and at once, {model.folder} differs by up to {apart:.2g}: "
             "its weights and its graphs are not of one training; train again"
         )
-    if not np.any(users) or not np.any(own.outputs):
+    if not np.any(users) or not np.any(own.outputs.scales):
         raise ModelError(f"a model must tell items apart, every score of {model.folder} is 0; train again")
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-import polars as pl
 
 from headrace.core.errors import DataError, ModelError, NotFoundError, NotReadyError
 from headrace.core.settings import Settings
@@ -54,13 +53,13 @@ _SCAN_S = 60.0
 class Service:
     """A running service."""
 
-    def __init__(self, store: Store, listed: pl.DataFrame, *, settings: Settings, clock: Callable[[], int]) -> None:
-        """See `Service.open`; `listed` is the store's listing."""
+    def __init__(self, store: Store, *, settings: Settings, clock: Callable[[], int]) -> None:
+        """See `Service.open`."""
         self.settings = settings
         self.store = store
         self.telemetry = Telemetry()
         self._clock = clock
-        self.engine = Engine(store, listed, settings=settings, telemetry=self.telemetry, clock=clock)
+        self.engine = Engine(store, settings=settings, telemetry=self.telemetry, clock=clock)
         self.writer = Writer(store, self.engine, queue=settings.serving.queue, telemetry=self.telemetry, clock=clock)
         self._eraser = Eraser(store, self.writer)
         self.engine.maker.record = self.writer.record
@@ -102,10 +101,9 @@ class Service:
                 import_dataset(store, history, now=clock())
             if model is not None:
                 import_catalogue(store, model, now=clock())
-            listed = store.listing()
             # A model is read while the events are counted: each takes seconds, on a core of its own.
-            with nullcontext() if model is None else opening(store, listed, model, settings) as opened:
-                service = cls(store, listed, settings=settings, clock=clock)
+            with nullcontext() if model is None else opening(store, model, settings) as opened:
+                service = cls(store, settings=settings, clock=clock)
                 service._begin(opened)
         except BaseException:
             (service or store).close()

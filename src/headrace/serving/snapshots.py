@@ -15,11 +15,12 @@ from safetensors.numpy import save_file
 
 from headrace.core.files import replacing
 from headrace.core.settings import RankingSettings
+from headrace.data.item_ids import ItemIds
 from headrace.data.log import History
 from headrace.ranking.behaviour import Behaviour, window_for
 from headrace.serving.batch import chunks
 from headrace.serving.repeats import Repeats
-from headrace.serving.states import Grown, ItemHashes, canonical_log, states_of
+from headrace.serving.states import Grown, canonical_log, states_of
 from headrace.serving.store import Store
 from headrace.serving.telemetry import Telemetry
 from headrace.serving.user_rows import rows_of
@@ -132,7 +133,7 @@ class Restored:
         return self.repeats.labels() | {"newest": "" if self.newest is None else str(self.newest)}
 
 
-def restore(store: Store, hashes: ItemHashes, settings: RankingSettings) -> Restored:
+def restore(store: Store, ids: ItemIds, settings: RankingSettings) -> Restored:
     """Return the counts of every event in the store: from the snapshot and what came since, else counted anew.
 
     A snapshot that does not belong to this store as it stands (another store, a user erased since, another window) is
@@ -145,23 +146,24 @@ def restore(store: Store, hashes: ItemHashes, settings: RankingSettings) -> Rest
     if found is not None:
         missing = store.event_rows(after=found.saved)
         if len(missing) <= max(_REPLAYED_SHARE * last, _REPLAYED_AT_LEAST):
-            _replay(store, hashes, found, [int(key) for key in np.unique(missing["user"])])
+            _replay(store, ids, found, [int(key) for key in np.unique(missing["user"])])
             log.info("counts: snapshot of event %d, %d events replayed", found.saved, len(missing))
             return found
     behaviour = Behaviour(window)
-    events = canonical_log(store, hashes)
+    events = canonical_log(store, ids)
     if len(events):
         behaviour.add_log(events)
+        behaviour.transitions.compact()
     log.info("counts: %d events counted anew", len(events))
     return Restored(behaviour, Repeats.of_log(events), int(events.times.max()) if len(events) else None)
 
 
-def _replay(store: Store, hashes: ItemHashes, found: Restored, keys: list[int]) -> None:
+def _replay(store: Store, ids: ItemIds, found: Restored, keys: list[int]) -> None:
     """Bring the counts of these users from the snapshot's sequence number to the store's last."""
     last = store.last_sequence()
     for some in chunks(keys, _REPLAYED_TOGETHER):
         grown = []
-        for state in states_of(rows_of(store, some, last), hashes, store.user_ids(some)):
+        for state in states_of(rows_of(store, some, last), ids, store.user_ids(some)):
             counted = state.sequences <= found.saved
             old = state.history
             before = History(old.items[counted], old.types[counted], old.values[counted], old.times[counted])

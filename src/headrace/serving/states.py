@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headrace.core.order import Hashes, id_hash, id_hashes, pair_hash, pair_hash_of
+from headrace.data.item_ids import ItemIds
 from headrace.data.log import EMPTY_HISTORY, EventLog, Floats, History, Ints, Longs
 from headrace.serving.batch import Applied
 from headrace.serving.store import Rows, Store
@@ -23,30 +24,6 @@ _EVENT_BYTES = 36
 _ROOM = 8
 """Events that there is room for at least behind a history that has grown."""
 _NAN, _LARGEST = float("nan"), float(np.finfo(np.float32).max)
-
-
-class ItemHashes:
-    """The hash of each item id by key, for the canonical order."""
-
-    def __init__(self, ids: Sequence[str]) -> None:
-        """`ids[i]` has key i + 1."""
-        self._hashes = np.concatenate((np.zeros(1, np.uint64), id_hashes(ids)))
-        self._count = len(self._hashes)
-
-    def append(self, item_id: str) -> None:
-        """Add the item of the next key."""
-        if self._count == len(self._hashes):
-            self._hashes = np.concatenate((self._hashes, np.zeros(max(1024, self._count), np.uint64)))
-        self._hashes[self._count] = id_hash(item_id)
-        self._count += 1
-
-    def of(self, keys: Ints | Longs) -> Hashes:
-        """Return the hashes of keys."""
-        return self._hashes[keys]
-
-    def of_one(self, key: int) -> int:
-        """Return the hash of a key."""
-        return int(self._hashes[key])
 
 
 class Columns(NamedTuple):
@@ -100,14 +77,14 @@ class UserState:
         """(n,) the sequence number of each event of the history."""
         return np.asarray(self._columns.sequences[: len(self.history)], np.int64)
 
-    def add(self, events: Sequence[Applied], hashes: ItemHashes) -> int:
+    def add(self, events: Sequence[Applied], ids: ItemIds) -> int:
         """Add events, by sequence; return the first place of the history that is another one than before."""
         first = n = len(self.history)
         for event in events:
             # Most events are the newest of their user: then nothing has to be sorted.
-            if not self._append(n, event, pair_hash_of(self.user_hash, hashes.of_one(event.item_key))):
+            if not self._append(n, event, pair_hash_of(self.user_hash, ids.hash(event.item_key))):
                 self._set(self._columns, n)
-                return min(first, self._sort_in(events[n - first :], hashes))
+                return min(first, self._sort_in(events[n - first :], ids))
             n += 1
         self._set(self._columns, n)
         return first
@@ -124,14 +101,14 @@ class UserState:
         columns.times[n], columns.ties[n], columns.sequences[n] = event.time, tie, event.sequence
         return True
 
-    def _sort_in(self, events: Sequence[Applied], hashes: ItemHashes) -> int:
+    def _sort_in(self, events: Sequence[Applied], ids: ItemIds) -> int:
         n = len(self.history)
         columns = self._columns.part(n, n + len(events))
         columns.items[n:] = [event.item_key for event in events]
         columns.types[n:] = [event.type for event in events]
         columns.values[n:] = float_values([event.value for event in events])
         columns.times[n:] = [event.time for event in events]
-        columns.ties[n:] = pair_hash(np.full(len(events), self.user_hash, np.uint64), hashes.of(columns.items[n:]))
+        columns.ties[n:] = pair_hash(np.full(len(events), self.user_hash, np.uint64), ids.hashes(columns.items[n:]))
         columns.sequences[n:] = [event.sequence for event in events]
         order = np.lexsort((columns.sequences, columns.ties, columns.times))
         self._set(Columns._make(column[order] for column in columns), len(order))
@@ -153,10 +130,10 @@ class Grown(NamedTuple):
 class Histories:
     """Histories of recent users, least recently used out first, read again from the store when asked for."""
 
-    def __init__(self, store: Store, hashes: ItemHashes, limit: int) -> None:
+    def __init__(self, store: Store, ids: ItemIds, limit: int) -> None:
         """`limit` is in bytes."""
         self._store = store
-        self._hashes = hashes
+        self._ids = ids
         self._limit = limit
         self._states: OrderedDict[str, UserState] = OrderedDict()
         self.bytes = 0
@@ -175,7 +152,7 @@ class Histories:
         missing = [user_id for user_id in dict.fromkeys(user_ids) if user_id not in self._states]
         if missing and (keys := keys_of(self._store, missing)):
             known = {key: user_id for user_id, key in keys.items()}
-            for state in states_of(rows_of(self._store, list(known), until), self._hashes, known):
+            for state in states_of(rows_of(self._store, list(known), until), self._ids, known):
                 self._keep(known[state.key], state)
 
     def add(self, events: Sequence[Applied], until: int) -> Grown:
@@ -188,7 +165,7 @@ class Histories:
         user_id = events[0].user_id
         state = self.get(user_id, until) or self._keep(user_id, UserState(events[0].user_key, id_hash(user_id)))
         before, size = state.history, state.size
-        first = state.add(events, self._hashes)
+        first = state.add(events, self._ids)
         self.bytes += state.size - size
         self._make_room()
         return Grown(before, state.history, first)
@@ -211,11 +188,11 @@ class Histories:
             self.bytes -= gone.size
 
 
-def states_of(rows: Rows, hashes: ItemHashes, users: Mapping[int, str]) -> list[UserState]:
+def states_of(rows: Rows, ids: ItemIds, users: Mapping[int, str]) -> list[UserState]:
     """Put the rows (`user_rows.USER_ROW`) of users, whose ids are given by their keys, into canonical order."""
     keys = np.array(sorted(users), np.int64)
     user_hashes, places = id_hashes(users[key] for key in keys.tolist()), np.searchsorted(keys, rows["user"])
-    ties = pair_hash(user_hashes[places], hashes.of(rows["item"]))
+    ties = pair_hash(user_hashes[places], ids.hashes(rows["item"]))
     order = np.lexsort((rows["sequence"], ties, rows["time"], places))
     rows, ties = rows[order], ties[order]
     columns = Columns(
@@ -233,14 +210,14 @@ def states_of(rows: Rows, hashes: ItemHashes, users: Mapping[int, str]) -> list[
     ]
 
 
-def canonical_log(store: Store, hashes: ItemHashes) -> EventLog:
+def canonical_log(store: Store, ids: ItemIds) -> EventLog:
     """Read every event of the store in canonical order; users are their keys, values are left out (NaN)."""
     rows = store.event_rows()
-    ids = store.user_ids()
-    last = max(ids, default=0)
+    known = store.user_ids()
+    last = max(known, default=0)
     users = np.zeros(last + 1, np.uint64)
-    users[list(ids)] = id_hashes(ids.values())
-    ties = pair_hash(users[rows["user"]], hashes.of(rows["item"]))
+    users[list(known)] = id_hashes(known.values())
+    ties = pair_hash(users[rows["user"]], ids.hashes(rows["item"]))
     if not _in_order(rows, ties):
         rows = rows[np.lexsort((rows["sequence"], ties, rows["time"], rows["user"]))]
     return EventLog(
@@ -250,7 +227,7 @@ def canonical_log(store: Store, hashes: ItemHashes) -> EventLog:
         np.full(len(rows), np.nan, np.float32),
         rows["time"].astype(np.int64),
         n_users=last,
-        n_items=len(store.item_keys),
+        n_items=len(store.item_ids),
     )
 
 

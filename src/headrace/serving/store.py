@@ -16,7 +16,6 @@ from uuid import uuid4
 
 import msgspec
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, create_engine, event, func, insert, select
 from sqlalchemy.engine import URL, Row, make_url
@@ -26,6 +25,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from headrace.core.errors import SettingsError, StoreError
 from headrace.core.types import Item, Scalar
+from headrace.data.item_ids import ItemIds
 from headrace.data.log import Longs
 from headrace.serving import schema
 from headrace.serving.schema import DELETED, STORE_FORMAT, events, items, meta, metadata, users
@@ -34,8 +34,6 @@ Rows: TypeAlias = NDArray[np.void]
 
 EVENT_ROW = np.dtype([("user", "i8"), ("item", "i8"), ("time", "i8"), ("type", "i8"), ("sequence", "i8")])
 
-_LISTED_TOGETHER = 2000
-"""Items that are listed at once: 2 ms."""
 _ATTEMPT_S = 0.05
 """How long one attempt to empty the log may keep the writer out."""
 
@@ -69,8 +67,8 @@ class Store:
 
     path: Path
     engine: Engine
-    item_keys: dict[str, int]
-    """Item id to key, 1..V without gaps; the writer adds to it after a commit."""
+    item_ids: ItemIds
+    """The ids of items by key, 1..V without gaps; the writer adds to it after a commit."""
     types: list[str]
     """Event types by their index, in order of first appearance."""
 
@@ -79,9 +77,7 @@ class Store:
         self.path = path
         self.engine = engine
         self._lock = lock
-        with engine.connect() as connection:
-            rows = connection.execute(select(items.c.item_id, items.c.key).order_by(items.c.key))
-            self.item_keys = {row.item_id: row.key for row in rows}
+        self.read_item_ids()
         self.types = msgspec.json.decode(self.read_meta("types") or "[]", type=list[str])
 
     @classmethod
@@ -131,6 +127,12 @@ class Store:
         """Close every connection and let another process have the store."""
         self.engine.dispose()
         os.close(self._lock)
+
+    def read_item_ids(self) -> None:
+        """Read the ids of all items."""
+        with self.engine.connect() as connection:
+            rows = _cursor(connection, "SELECT item_id FROM items ORDER BY key", ())
+            self.item_ids = ItemIds(item_id for (item_id,) in rows)
 
     def read_meta(self, key: str) -> str | None:
         """Return one entry of the `meta` table."""
@@ -232,22 +234,6 @@ class Store:
             row = connection.execute(select(items).where(items.c.item_id == item_id)).first()
         return None if row is None or row.state == DELETED else read_item(row)
 
-    def listing(self) -> pl.DataFrame:
-        """Return what every item says, by key 1..V, deleted ones too, as a frame of `items.parquet`'s columns.
-
-        `item_id, title, text, categories, price, available, attributes`, and `state`.
-        """
-        text = ("item_id", "title", "text", "categories", "attributes")
-        schema_ = dict.fromkeys(text, pl.String) | {"price": pl.Float64, "available": pl.Int8, "state": pl.Int8}
-        sql = f"SELECT {', '.join(schema_)} FROM items ORDER BY key"
-        # Some at a time: a frame of a million rows would be made under the interpreter lock, and stop the service.
-        with self.engine.connect() as connection:
-            parts = connection.exec_driver_sql(sql).partitions(_LISTED_TOGETHER)
-            frames = [pl.DataFrame([tuple(row) for row in rows], schema=schema_, orient="row") for rows in parts]
-        return pl.concat([pl.DataFrame(schema=schema_), *frames]).with_columns(
-            pl.col("categories").str.json_decode(pl.List(pl.String)), pl.col("available").cast(pl.Boolean)
-        )
-
     def newest_time(self, after: int = 0) -> int | None:
         """Return the time of the newest event of sequence above `after`, None if there is none."""
         with self.engine.connect() as connection:
@@ -310,9 +296,7 @@ def item_columns(item: Item) -> dict[str, Scalar]:
     }
 
 
-def _cursor(
-    connection: Connection, sql: str, values: tuple[int, ...]
-) -> Iterable[tuple[int, int, int, str, float | None]]:
+def _cursor(connection: Connection, sql: str, values: tuple[int, ...]) -> Iterable[tuple[Any, ...]]:
     """Return the driver's own cursor, without a row object of SQLAlchemy's for each event."""
     cursor = connection.exec_driver_sql(sql, values).cursor
     assert cursor is not None

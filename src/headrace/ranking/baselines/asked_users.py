@@ -47,15 +47,14 @@ class AskedUsers:
         """Return the scores of at least `n` questions from the place `first` on."""
         if hide_time not in self._users:
             self._users[hide_time] = self._encode(hide_time)
-        outputs = self.encoder.vectors.outputs
-        users = self._users[hide_time][first : first + max(n, CHUNK_FLOATS // len(outputs))]
-        scores = users @ outputs.T
+        users = self._users[hide_time][first : first + max(n, CHUNK_FLOATS // len(self.encoder.vectors))]
+        scores = self.encoder.vectors.outputs.scores(users)
         scores[:, 0] = -np.inf
         return scores
 
     def _encode(self, hide_time: bool) -> Floats:
         asked, encoder = self._questions, self.encoder
-        users = np.empty((len(asked), encoder.vectors.outputs.shape[1]), np.float32)
+        users = np.empty((len(asked), encoder.vectors.outputs.width), np.float32)
         for first in range(0, len(asked), _QUESTIONS_AT_ONCE):
             part = asked.part(first, first + _QUESTIONS_AT_ONCE)
             histories = [part.history(place) for place in range(len(part))]

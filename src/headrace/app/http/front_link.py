@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -103,9 +104,14 @@ class FrontLink:
         link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _SENT_S, 0))
         handles = [one.fileno() for one in (self._bound, theirs, self._front_hands)]
         command = [sys.executable, "-P", "-m", "headrace.app.http.front", *map(str, [*handles, self._largest])]
-        self._process = subprocess.Popen(
-            command, pass_fds=handles, env=self._environment, stdin=subprocess.DEVNULL, close_fds=True
-        )
+        # A front that begins must not die of a signal to all of the group either: it inherits what is blocked here.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+        try:
+            self._process = subprocess.Popen(
+                command, pass_fds=handles, env=self._environment, stdin=subprocess.DEVNULL, close_fds=True
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         return link
 

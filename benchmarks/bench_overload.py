@@ -50,7 +50,7 @@ def main() -> None:
     chosen, met, command = served(options)
     rows = {}
     with running(command, {"HEADRACE_SERVING__STATE_BYTES": "2000000000"}) as server:
-        time.sleep(12)  # lists of near items
+        time.sleep(12)  # lists of near items are made meanwhile, and the service does not say when they are there
         loads_of = {"warm-up": 1, "within its power": 1, f"{TIMES} times as much": TIMES, "afterwards": 1}
         for name, times in loads_of.items():
             rate = options.rate * times

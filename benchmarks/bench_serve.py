@@ -235,7 +235,7 @@ def main() -> None:
     if options.counts_only:
         command.remove(str(chosen.model))
     with running(command, {"HEADRACE_SERVING__STATE_BYTES": str(options.state_bytes)}) as server:
-        time.sleep(options.wait)
+        time.sleep(options.wait)  # for lists of near items, which among millions take minutes
         for _ in range(WARM_UPS):
             show("warm-up", play(server, loads(chosen, met, questions, random), options.rate, options.connections))
         rows = []

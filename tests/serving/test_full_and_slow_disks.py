@@ -117,7 +117,7 @@ def until_taken(service: Service) -> None:
     started = time.monotonic()
     while service.writer.waiting:
         assert time.monotonic() - started < 10
-        time.sleep(0.001)
+        time.sleep(0.001)  # the writer tells nobody what it takes: its line is all that can be looked at
 
 
 def test_while_the_disk_is_slow_events_beyond_the_bound_are_refused_and_the_others_stored(
